@@ -1,0 +1,304 @@
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/gate"
+)
+
+// Bus publishes and handles events. Make one a service with [New], end it with [Bus.Shutdown]. It is safe for concurrent use; its
+// zero value is not usable.
+type Bus struct {
+	cfg     Config
+	client  *kgo.Client // publishes events, answers questions about the cluster
+	letters *kgo.Client // publishes dead letters: a full event buffer must not block them
+	admin   *kadm.Client
+	buffer  *gate.Gate
+	flights flights
+	link    link
+	count   counters
+
+	closed  atomic.Bool
+	stop    context.CancelFunc // ends the goroutines that New started
+	stopped sync.WaitGroup
+
+	mu      sync.Mutex
+	groups  map[string]*consumer // by Kafka's group name
+	running int                  // Runs under way
+	changed chan struct{}        // closed and replaced when groups, running or readiness change
+}
+
+// New makes a bus. It checks cfg and connects in the background: a broker that is away is no error, Health and WaitReady tell of it.
+// An error names the field.
+func New(cfg Config) (*Bus, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseClientOptions(cfg.Client); err != nil {
+		return nil, err
+	}
+	b := &Bus{cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{}, changed: make(chan struct{})}
+	b.flights.wake = make(chan struct{}, 1)
+	b.link.started = time.Now()
+	if b.client, err = kgo.NewClient(b.producerOptions()...); err != nil {
+		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
+	}
+	if b.letters, err = kgo.NewClient(b.letterOptions()...); err != nil {
+		b.client.Close()
+		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
+	}
+	b.admin = kadm.NewClient(b.client)
+	ctx, cancel := context.WithCancel(context.Background())
+	b.stop = cancel
+	b.stopped.Go(func() { b.nameTroubles(ctx) })
+	b.stopped.Go(func() { b.keepContact(ctx) })
+	return b, nil
+}
+
+// Run handles events until ctx ends, then drains: fetching stops, running handlers end ([Subscription.DrainTimeout]), offsets are
+// committed, the groups are left. It returns nil after a clean drain. A subscription with a bad option, or one whose group runs
+// on this bus already, is an error at once, and nothing has started. The fatal error of one subscription drains all. Call
+// [Bus.Shutdown] after it.
+//
+// A missing topic, a refused permission or a failed login is named in [Health] and in the log, retried, and recovers by itself,
+// unless [Subscription.FailFast].
+func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
+	consumers, err := b.register(subs)
+	if err != nil {
+		return err
+	}
+	defer b.unregister(consumers)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(consumers))
+	var ended sync.WaitGroup
+	for i, c := range consumers {
+		ended.Go(func() {
+			errs[i] = c.run(ctx)
+			if errs[i] != nil {
+				cancel()
+			}
+		})
+	}
+	ended.Wait()
+	return errors.Join(errs...)
+}
+
+// register checks every subscription and makes its consumer, or none at all.
+func (b *Bus) register(subs []Subscription) ([]*consumer, error) {
+	if len(subs) == 0 {
+		return nil, errors.New("eventbus: Run: at least one Subscription is needed")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed.Load() {
+		return nil, fmt.Errorf("eventbus: Run: %w", ErrClosed)
+	}
+	var consumers []*consumer
+	seen := map[string]bool{}
+	for _, sub := range subs {
+		sub, err := sub.check(b.cfg.TopicPrefix, b.cfg.Retry)
+		if err != nil {
+			closeAll(consumers)
+			return nil, err
+		}
+		group := b.cfg.TopicPrefix + sub.Group
+		if seen[group] || b.groups[group] != nil {
+			closeAll(consumers)
+			return nil, fmt.Errorf("eventbus: Subscription %q: Group: it runs on this bus already; put its routes into one Subscription", sub.Group)
+		}
+		seen[group] = true
+		c, err := newConsumer(b, sub)
+		if err != nil {
+			closeAll(consumers)
+			return nil, err
+		}
+		consumers = append(consumers, c)
+	}
+	for _, c := range consumers {
+		b.groups[c.group] = c
+	}
+	b.running++
+	b.changeLocked()
+	return consumers, nil
+}
+
+func closeAll(consumers []*consumer) {
+	for _, c := range consumers {
+		c.client.Close()
+	}
+}
+
+func (b *Bus) unregister(consumers []*consumer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range consumers {
+		delete(b.groups, c.group)
+	}
+	b.running--
+	b.changeLocked()
+}
+
+func (b *Bus) change() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changeLocked()
+}
+
+func (b *Bus) changeLocked() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// WaitReady blocks until every subscription that runs has joined its group, has its partitions and finds its topics; where none
+// runs yet, until one does. Its error is that of ctx and names what is missing.
+func (b *Bus) WaitReady(ctx context.Context) error {
+	for {
+		missing, changed := b.unready()
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("eventbus: not ready: %s: %w", missing, b.withCause(context.Cause(ctx)))
+		}
+	}
+}
+
+// unready says what is still missing, "" if nothing, and gives a channel that is closed when that may have changed.
+func (b *Bus) unready() (string, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.groups) == 0 {
+		return "no subscription runs", b.changed
+	}
+	for _, c := range b.groups {
+		if missing := c.unready(); missing != "" {
+			return missing, b.changed
+		}
+	}
+	return "", b.changed
+}
+
+// Shutdown waits until every event handed over has its result, or ctx ends, and closes all connections. Its error says how many
+// events were given up. End [Bus.Run] first, by its ctx; one that still runs is cut off without its last commit. Publishing
+// afterwards is [ErrClosed]. Calling it again is an error-free no-op.
+func (b *Bus) Shutdown(ctx context.Context) error {
+	if b.closed.Swap(true) {
+		return nil
+	}
+	err := errors.Join(b.client.Flush(ctx), b.letters.Flush(ctx))
+	given := b.client.BufferedProduceRecords() + b.letters.BufferedProduceRecords()
+	b.stop()
+	b.client.Close() // before the wait: it ends questions that hang
+	b.letters.Close()
+	b.stopped.Wait()
+	if err != nil {
+		return fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(err))
+	}
+	return nil
+}
+
+// Metrics returns the counters of this moment.
+func (b *Bus) Metrics() Metrics {
+	m := b.count.snapshot()
+	m.Buffered = int64(b.buffer.Count())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.groups {
+		m.ConsumerLag += c.lag()
+	}
+	return m
+}
+
+// Ping publishes the bare value "ping" to dreamscape.health.check, keyed by the service's name, and waits for its acknowledgement:
+// an explicit end-to-end check, as the TypeScript package makes it. It blocks and fails like [Bus.Publish]. Don't make it a probe:
+// it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
+func (b *Bus) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
+	defer cancel()
+	f := newFlight(&kgo.Record{Topic: b.cfg.TopicPrefix + TopicHealthCheck, Key: []byte(b.cfg.Service), Value: []byte(Ping)})
+	f.info.Topic, f.info.Source = TopicHealthCheck, b.cfg.Service
+	var (
+		result error
+		landed sync.WaitGroup
+	)
+	landed.Add(1)
+	f.done = func(err error) {
+		result = err
+		landed.Done()
+	}
+	b.send(ctx, f)
+	b.await(ctx, []*flight{f}, &landed)
+	if result != nil {
+		return fmt.Errorf("eventbus: ping: %w", result)
+	}
+	return nil
+}
+
+// nameTroubles finds out why events are not acknowledged. franz-go goes on trying where a login fails or a topic is missing, and
+// an event would wait for its deadline without a reason.
+func (b *Bus) nameTroubles(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-b.flights.wake:
+		}
+		for b.flights.len() > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(patience / 4):
+			}
+			b.refuseLate(ctx)
+		}
+	}
+}
+
+// patience is how long an event is left to the client before somebody asks what is wrong.
+const patience = 2 * time.Second
+
+func (b *Bus) refuseLate(ctx context.Context) {
+	late := b.flights.before(time.Now().Add(-patience))
+	if len(late) == 0 {
+		return
+	}
+	refused := b.refusals(ctx, late)
+	for _, f := range late {
+		if err := refused[f.record.Topic]; err != nil {
+			b.finish(f, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
+		}
+	}
+}
+
+// refusals asks the cluster for the topics of flights and returns, by topic, what waiting will not mend.
+func (b *Bus) refusals(ctx context.Context, late []*flight) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	asked := map[string]error{}
+	for _, f := range late {
+		asked[f.record.Topic] = nil
+	}
+	troubles, err := b.topicTroubles(ctx, asked)
+	if err != nil && b.link.refused() == nil {
+		return nil // nobody answers: that may pass
+	}
+	if err != nil {
+		for topic := range asked {
+			asked[topic] = b.link.refused()
+		}
+		return asked
+	}
+	return troubles
+}

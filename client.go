@@ -1,0 +1,159 @@
+package eventbus
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// clientOptions are those of every connection; what a promise rests on comes after the user's.
+func (b *Bus) clientOptions() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.RetryBackoffFn(backOff),
+		kgo.MetadataMinAge(250 * time.Millisecond), // the client's own 5 s would outlast a fail-over
+		kgo.MetadataMaxAge(time.Minute),
+		kgo.DialTimeout(5 * time.Second),
+		kgo.RequestTimeoutOverhead(5 * time.Second),
+		kgo.ConnIdleTimeout(5 * time.Minute),
+	}
+	opts = append(opts, b.cfg.Client...)
+	opts = append(opts,
+		kgo.SeedBrokers(b.cfg.Brokers...),
+		kgo.ClientID(b.cfg.Service),
+		kgo.WithHooks(&b.link),
+	)
+	if b.cfg.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS))
+	}
+	if b.cfg.SASL != nil {
+		opts = append(opts, kgo.SASL(b.cfg.SASL))
+	}
+	return opts
+}
+
+// backOff waits 100 ms, doubling up to 2 s, ±20 %: longer waits would outlast a fail-over.
+func backOff(fails int) time.Duration {
+	d := min(100*time.Millisecond<<min(max(fails-1, 0), 5), 2*time.Second)
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// producerOptions are those of a client that publishes events. Idempotence, acks=all and 5 requests in flight are franz-go's
+// defaults; refuseClientOptions keeps them.
+func (b *Bus) producerOptions() []kgo.Opt {
+	compression := kgo.ProducerBatchCompression(kgo.NoCompression()) // kafkajs dies on snappy
+	opts := append([]kgo.Opt{compression, kgo.ProduceRequestTimeout(5 * time.Second), kgo.ProducerLinger(0)}, b.clientOptions()...)
+	return append(opts,
+		kgo.RecordPartitioner(keyPartitioner),
+		kgo.MaxBufferedRecords(b.cfg.MaxBufferedEvents+1), // the gate bounds them, so that the wait for room obeys a ctx of its own
+	)
+}
+
+// letterOptions are those of the client that publishes dead letters: into the partition that their record came from.
+func (b *Bus) letterOptions() []kgo.Opt {
+	return append(b.producerOptions(),
+		kgo.RecordPartitioner(samePartition),
+		kgo.ProducerBatchMaxBytes(64<<20), // the topic's own limit decides: a dead letter is larger than its event
+	)
+}
+
+var (
+	// keyPartitioner spreads keys as Kafka's Java client and kafkajs do: murmur2.
+	keyPartitioner = kgo.StickyKeyPartitioner(nil)
+	samePartition  = kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+		return func(r *kgo.Record, n int) int { return int(r.Partition) % n }
+	})
+)
+
+// partitionOf is where the events of a key are, among n partitions.
+func partitionOf(topic string, key []byte, n int) int32 {
+	return int32(keyPartitioner.ForTopic(topic).Partition(&kgo.Record{Topic: topic, Key: key}, n))
+}
+
+// ownOptions are the client options that a promise rests on, or that a field of Config or Subscription sets.
+var ownOptions = []struct {
+	name string
+	opt  any
+}{
+	{"RequiredAcks", kgo.RequiredAcks},
+	{"DisableIdempotentWrite", kgo.DisableIdempotentWrite},
+	{"AllowIdempotentProduceCancellation", kgo.AllowIdempotentProduceCancellation},
+	{"MaxProduceRequestsInflightPerBroker", kgo.MaxProduceRequestsInflightPerBroker},
+	{"RecordRetries", kgo.RecordRetries},
+	{"RecordDeliveryTimeout", kgo.RecordDeliveryTimeout},
+	{"RecordPartitioner", kgo.RecordPartitioner},
+	{"RackAwarePartitioning", kgo.RackAwarePartitioning},
+	{"DefaultProduceTopic", kgo.DefaultProduceTopic},
+	{"DefaultProduceTopicAlways", kgo.DefaultProduceTopicAlways},
+	{"TransactionalID", kgo.TransactionalID},
+	{"ManualFlushing", kgo.ManualFlushing},
+	{"MaxBufferedRecords (use Config.MaxBufferedEvents)", kgo.MaxBufferedRecords},
+	{"MaxBufferedBytes (use Config.MaxBufferedBytes)", kgo.MaxBufferedBytes},
+	{"AllowAutoTopicCreation", kgo.AllowAutoTopicCreation},
+	{"SeedBrokers (use Config.Brokers)", kgo.SeedBrokers},
+	{"SASL (use Config.SASL)", kgo.SASL},
+	{"DialTLSConfig (use Config.TLS)", kgo.DialTLSConfig},
+	{"ClientID (use Config.Service)", kgo.ClientID},
+	{"WithContext", kgo.WithContext},
+	{"ConsumerGroup", kgo.ConsumerGroup},
+	{"ShareGroup", kgo.ShareGroup},
+	{"GroupProtocol", kgo.GroupProtocol},
+	{"ConsumeTopics", kgo.ConsumeTopics},
+	{"ConsumePartitions", kgo.ConsumePartitions},
+	{"ConsumeRegex", kgo.ConsumeRegex},
+	{"ConsumeStartOffset", kgo.ConsumeStartOffset},
+	{"ConsumeResetOffset", kgo.ConsumeResetOffset},
+	{"FetchIsolationLevel", kgo.FetchIsolationLevel},
+	{"KeepControlRecords", kgo.KeepControlRecords},
+	{"Balancers", kgo.Balancers},
+	{"ServerSideBalancer", kgo.ServerSideBalancer},
+	{"SessionTimeout (use Subscription.SessionTimeout)", kgo.SessionTimeout},
+	{"RebalanceTimeout (use Subscription.RebalanceTimeout)", kgo.RebalanceTimeout},
+	{"HeartbeatInterval", kgo.HeartbeatInterval},
+	{"InstanceID", kgo.InstanceID},
+	{"BlockRebalanceOnPoll", kgo.BlockRebalanceOnPoll},
+	{"AdjustFetchOffsetsFn", kgo.AdjustFetchOffsetsFn},
+	{"OnPartitionsAssigned", kgo.OnPartitionsAssigned},
+	{"OnPartitionsRevoked", kgo.OnPartitionsRevoked},
+	{"OnPartitionsLost", kgo.OnPartitionsLost},
+	{"DisableAutoCommit", kgo.DisableAutoCommit},
+	{"GreedyAutoCommit", kgo.GreedyAutoCommit},
+	{"AutoCommitMarks", kgo.AutoCommitMarks},
+	{"AutoCommitInterval", kgo.AutoCommitInterval},
+	{"AutoCommitCallback", kgo.AutoCommitCallback},
+}
+
+// refuseClientOptions names the first of a user's options that is not the user's to set. Options are opaque, so it compares what
+// a client makes of them with what it is without them.
+func refuseClientOptions(opts []kgo.Opt) error {
+	if len(opts) == 0 {
+		return nil
+	}
+	base := []kgo.Opt{kgo.RecordPartitioner(keyPartitioner)}
+	without, err := kgo.NewClient(base...)
+	if err != nil {
+		return fmt.Errorf("eventbus: Config.Client: %w", err)
+	}
+	defer without.Close()
+	with, err := kgo.NewClient(append(base, opts...)...)
+	if err != nil {
+		return fmt.Errorf("eventbus: Config.Client: %w", err)
+	}
+	defer with.Close()
+	for _, own := range ownOptions {
+		if !sameOption(with.OptValue(own.opt), without.OptValue(own.opt)) {
+			return fmt.Errorf("eventbus: Config.Client: kgo.%s is not for users to set: a promise of this package rests on it", own.name)
+		}
+	}
+	return nil
+}
+
+func sameOption(a, b any) bool {
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	if va.IsValid() && vb.IsValid() && va.Kind() == reflect.Func && vb.Kind() == reflect.Func {
+		return va.Pointer() == vb.Pointer()
+	}
+	return reflect.DeepEqual(a, b)
+}

@@ -1,0 +1,234 @@
+package eventbus
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Limits on JSON from outside, so that no record can exhaust memory or crash a validator (which crashes through math/big on
+// {"amount":1e10000000}).
+const (
+	maxDepth        = 64
+	maxNumberLength = 64
+	maxExponent     = 400
+)
+
+// DecodeError says that a record is no event: its bytes are not strict JSON (RFC 8259 without duplicate names, RFC 7493's
+// I-JSON) or not of an envelope's shape. It never shows the value. Such a record is dead-lettered at once.
+type DecodeError struct {
+	// Reason is what was expected and where.
+	Reason string
+}
+
+func (e *DecodeError) Error() string { return "undecodable event: " + e.Reason }
+
+// parseJSON reads one strict JSON value into maps, slices, strings, booleans, nil and json.Number.
+func parseJSON(data []byte) (any, error) {
+	d := jsontext.NewDecoder(bytes.NewReader(data))
+	v, err := parseValue(d, 0)
+	if err != nil {
+		return nil, asDecodeError(err)
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, &DecodeError{Reason: fmt.Sprintf("malformed JSON: more than one value, at byte %d", d.InputOffset())}
+	}
+	return v, nil
+}
+
+func parseValue(d *jsontext.Decoder, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, &DecodeError{Reason: fmt.Sprintf("nested deeper than %d", maxDepth)}
+	}
+	tok, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch tok.Kind() {
+	case '{':
+		return parseObject(d, depth)
+	case '[':
+		return parseArray(d, depth)
+	case '"':
+		return tok.String(), nil
+	case '0':
+		number := tok.String()
+		if err := checkNumber(number); err != nil {
+			return nil, &DecodeError{Reason: fmt.Sprintf("number at byte %d: %v", d.InputOffset(), err)}
+		}
+		return stdjson.Number(number), nil
+	case 't', 'f':
+		return tok.Bool(), nil
+	default:
+		return nil, nil
+	}
+}
+
+func parseObject(d *jsontext.Decoder, depth int) (any, error) {
+	object := map[string]any{}
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		key := name.String()
+		if object[key], err = parseValue(d, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	_, err := d.ReadToken()
+	return object, err
+}
+
+func parseArray(d *jsontext.Decoder, depth int) (any, error) {
+	array := []any{}
+	for d.PeekKind() != ']' {
+		v, err := parseValue(d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		array = append(array, v)
+	}
+	_, err := d.ReadToken()
+	return array, err
+}
+
+// checkNumber bounds what a number costs to whoever computes with it.
+func checkNumber(s string) error {
+	if len(s) > maxNumberLength {
+		return fmt.Errorf("longer than %d characters", maxNumberLength)
+	}
+	_, exponent, found := strings.Cut(strings.ToLower(s), "e")
+	if !found {
+		return nil
+	}
+	if n, err := strconv.Atoi(exponent); err != nil || n > maxExponent || n < -maxExponent {
+		return fmt.Errorf("exponent beyond ±%d", maxExponent)
+	}
+	return nil
+}
+
+// asDecodeError says where and what, without the bytes: a decoder's own text may quote them.
+func asDecodeError(err error) error {
+	var own *DecodeError
+	if errors.As(err, &own) {
+		return own
+	}
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return &DecodeError{Reason: "malformed JSON: it ends too early"}
+	}
+	what := "malformed JSON"
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		what = "a name appears twice in one object"
+	case strings.Contains(syntax.Err.Error(), "UTF-8"):
+		what = "invalid UTF-8"
+	case strings.Contains(syntax.Err.Error(), "surrogate"):
+		what = "half a surrogate pair"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		what = "malformed JSON: it ends too early"
+	}
+	return &DecodeError{Reason: fmt.Sprintf("%s, at byte %d", what, syntax.ByteOffset)}
+}
+
+// toWire writes a Secret as it is, which only the wire does, and a json.Number as a number. fromWire reads numbers into any and
+// json.Number digit by digit; by default they would become floats.
+var (
+	toWire   = json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeSecret), json.MarshalToFunc(writeNumber)))
+	fromWire = json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber)))
+)
+
+func writeSecret(e *jsontext.Encoder, s Secret) error {
+	return e.WriteToken(jsontext.String(string(s)))
+}
+
+func writeNumber(e *jsontext.Encoder, n stdjson.Number) error {
+	if n == "" { // as encoding/json has it
+		n = "0"
+	}
+	if _, err := ParseDecimal(string(n)); err != nil {
+		return err
+	}
+	return e.WriteValue(jsontext.Value(n))
+}
+
+func readAny(d *jsontext.Decoder, into *any) (err error) {
+	*into, err = parseValue(d, 0)
+	return err
+}
+
+func readNumber(d *jsontext.Decoder, into *stdjson.Number) error {
+	tok, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch tok.Kind() {
+	case '0':
+		*into = stdjson.Number(tok.String())
+		return nil
+	case 'n':
+		*into = ""
+		return nil
+	}
+	return errors.New("expected a JSON number")
+}
+
+// marshalPayload encodes a payload; it has to be an object.
+func marshalPayload(payload any) (jsontext.Value, error) {
+	value, err := json.Marshal(payload, toWire, json.Deterministic(true))
+	if err != nil {
+		return nil, asInvalid("payload", err)
+	}
+	if jsontext.Value(value).Kind() != '{' {
+		return nil, invalid("payload", "must be a JSON object")
+	}
+	return value, nil
+}
+
+// unmarshalPayload decodes a payload that has passed its schema into the topic's type.
+func unmarshalPayload(payload []byte, into any) error {
+	err := json.Unmarshal(payload, into, fromWire)
+	if err == nil {
+		return nil
+	}
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) && semantic.GoType != nil {
+		return &DecodeError{Reason: fmt.Sprintf("payload: a JSON %s does not fit into Go's %s", kindName(semantic.JSONKind), semantic.GoType)}
+	}
+	return &DecodeError{Reason: fmt.Sprintf("payload: does not fit into Go's %T", into)}
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case '"':
+		return "string"
+	case '0':
+		return "number"
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "value"
+}
+
+// asInvalid turns an encoder's refusal into an error without the value.
+func asInvalid(field string, err error) error {
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) && semantic.GoType != nil {
+		return invalid(field, fmt.Sprintf("Go's %s cannot be written as JSON", semantic.GoType))
+	}
+	return invalid(field, "cannot be written as JSON: valid UTF-8 and unique names are needed")
+}

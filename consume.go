@@ -1,0 +1,364 @@
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// consumer runs one subscription: a client of its own, one goroutine that polls, one that commits, one that looks for what is
+// wrong, and one for each assigned partition.
+type consumer struct {
+	bus    *Bus
+	sub    Subscription
+	group  string            // Kafka's name
+	routes map[string]*route // by Kafka's topic name
+	client *kgo.Client
+	log    *slog.Logger
+	work   context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
+	quit   context.CancelFunc // ends work
+	fail   context.CancelCauseFunc
+
+	workers sync.WaitGroup // of assignments, the lost ones included
+
+	mu       sync.Mutex
+	assigned map[topicPartition]*assignment
+	joined   bool
+	polled   time.Time // when a poll last returned
+	troubles map[string]trouble
+
+	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
+	// after its partition went to another member would rewind that member (no broker refuses it).
+	committing sync.Mutex
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// route is a checked Route on its bus.
+type route struct {
+	topic      *topicSpec
+	kafkaTopic string
+	bind       func(*RawEvent) (func(context.Context) error, error)
+	handler    RawHandler // all middleware around the bound handler
+	timeout    time.Duration
+	retry      RetryPolicy
+}
+
+const (
+	pollRecords    = 1000
+	pollTimeout    = 5 * time.Second // a poll returns at least so often, as a sign of life
+	commitInterval = time.Second
+	drainGrace     = time.Second // what a handler gets to return after its ctx is cancelled
+	failFastAfter  = 3 * time.Second
+)
+
+// newConsumer makes the consumer of a checked subscription. It connects when run.
+func newConsumer(b *Bus, sub Subscription) (*consumer, error) {
+	c := &consumer{
+		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, routes: map[string]*route{}, assigned: map[topicPartition]*assignment{},
+		troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
+	}
+	for _, r := range sub.Routes {
+		name := b.cfg.TopicPrefix + r.topic.name
+		c.routes[name] = &route{topic: r.topic, kafkaTopic: name, bind: r.bind, handler: wrap(b.cfg.Middleware), timeout: r.timeout, retry: *r.retry}
+	}
+	c.work, c.quit = context.WithCancel(context.Background())
+	var err error
+	if c.client, err = kgo.NewClient(c.options()...); err != nil {
+		c.quit()
+		return nil, fmt.Errorf("eventbus: Subscription %q: %w", sub.Group, err)
+	}
+	return c, nil
+}
+
+func wrap(middleware []Middleware) RawHandler {
+	handler := func(ctx context.Context, e *RawEvent) error { return e.bound(ctx) }
+	for _, m := range slices.Backward(middleware) {
+		handler = m(handler)
+	}
+	return handler
+}
+
+func (c *consumer) options() []kgo.Opt {
+	opts := append([]kgo.Opt{kgo.MaxDecompressBatchBytes(64 << 20)}, c.bus.clientOptions()...)
+	return append(opts,
+		kgo.WithHooks(c),
+		kgo.ConsumerGroup(c.group),
+		kgo.ConsumeTopics(slices.Sorted(maps.Keys(c.routes))...),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // nothing published before a new group joined is lost
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(c.sub.SessionTimeout),
+		kgo.RebalanceTimeout(c.sub.RebalanceTimeout),
+		kgo.HeartbeatInterval(min(heartbeatInterval, c.sub.SessionTimeout/3)),
+		kgo.DisableAutoCommit(),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsAssigned(c.onAssigned),
+		kgo.OnPartitionsRevoked(c.onRevoked),
+		kgo.OnPartitionsLost(c.onLost),
+	)
+}
+
+// run consumes until ctx ends and then drains. Its error is why it ended by itself, or what the drain left undone.
+func (c *consumer) run(ctx context.Context) error {
+	ctx, c.fail = context.WithCancelCause(ctx)
+	defer c.fail(nil)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var helpers sync.WaitGroup
+	helpers.Go(func() { c.commitLoop(background) })
+	helpers.Go(func() { c.inspectLoop(background) })
+
+	err := c.poll(ctx)
+	unfinished := c.release(c.takeAll(), c.sub.DrainTimeout)
+	stop()
+	helpers.Wait()
+	c.leave()
+	c.quit()
+	if !waitFor(&c.workers, drainGrace) || unfinished > 0 {
+		err = errors.Join(err, fmt.Errorf("eventbus: Subscription %q: %d handlers did not end within DrainTimeout %v and were left behind; their events come again",
+			c.sub.Group, max(unfinished, 1), c.sub.DrainTimeout))
+	}
+	return err
+}
+
+// leave leaves the group and closes the client. Leaving waits for a rebalance under way, so it is bounded.
+func (c *consumer) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	c.client.AllowRebalance()
+	if err := c.client.LeaveGroupContext(ctx); err != nil {
+		c.log.Warn("leaving the group failed; its partitions are free after SessionTimeout", "error", err)
+	}
+	c.client.CloseAllowingRebalance()
+}
+
+func waitFor(wg *sync.WaitGroup, d time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// poll fetches and hands out until ctx ends. nil: ctx ended from outside.
+func (c *consumer) poll(ctx context.Context) error {
+	outer := ctx.Err
+	for outer() == nil {
+		pctx, cancel := context.WithTimeout(ctx, pollTimeout)
+		fetches := c.client.PollRecords(pctx, pollRecords)
+		cancel()
+		c.dispatch(fetches)
+		c.client.AllowRebalance() // the gate is held only while handing out
+		if fetches.IsClientClosed() {
+			return fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed)
+		}
+		if c.noteErrors(fetches) && !sleep(ctx, backOff(1)) {
+			break
+		}
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
+		return cause
+	}
+	return nil
+}
+
+// dispatch queues what was fetched, without waiting. Records of a partition that is not ours any longer are dropped.
+func (c *consumer) dispatch(fetches kgo.Fetches) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.polled = time.Now()
+	full := map[string][]int32{}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		a := c.assigned[topicPartition{p.Topic, p.Partition}]
+		if a == nil || len(p.Records) == 0 {
+			return
+		}
+		delete(c.troubles, "fetch "+p.Topic)
+		if a.push(p.Records, p.LastStableOffset) {
+			full[p.Topic] = append(full[p.Topic], p.Partition)
+		}
+	})
+	if len(full) > 0 {
+		c.client.PauseFetchPartitions(full)
+	}
+}
+
+// noteErrors remembers and logs what a poll found wrong; the loop goes on, whatever it is. It says whether there was anything.
+func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+			return
+		}
+		any = true
+		var lost *kgo.ErrDataLoss
+		if errors.As(err, &lost) {
+			c.log.Error("data loss: records are gone from the topic before this group read them", "topic", topic, "partition", partition, "error", err)
+			return
+		}
+		c.trouble("fetch "+topic, fmt.Sprintf("fetching from %s: %v", topic, err))
+	})
+	return any
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// onAssigned is called at the start of every session of the group, also with nothing new.
+func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.mu.Lock()
+	c.joined = true
+	delete(c.troubles, "group")
+	for topic, partitions := range parts {
+		if c.routes[topic] == nil {
+			continue
+		}
+		for _, p := range partitions {
+			a := newAssignment(c.work, c, topic, p)
+			c.assigned[topicPartition{topic, p}] = a
+			c.workers.Go(a.work)
+		}
+	}
+	c.mu.Unlock()
+	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
+	c.bus.change()
+}
+
+// onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout.
+func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
+		c.log.Warn("handlers did not end within DrainTimeout at a rebalance; their events come again", "count", n)
+	}
+}
+
+// onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
+func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.mu.Lock()
+	c.joined = false
+	c.mu.Unlock()
+	lost := c.take(parts)
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	for _, a := range lost {
+		a.owned = false
+		a.stop()
+		a.cancel()
+	}
+	c.bus.change()
+}
+
+// take removes assignments, so that nothing more is handed to them.
+func (c *consumer) take(parts map[string][]int32) []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var taken []*assignment
+	for topic, partitions := range parts {
+		for _, p := range partitions {
+			key := topicPartition{topic, p}
+			if a := c.assigned[key]; a != nil {
+				taken = append(taken, a)
+				delete(c.assigned, key)
+			}
+		}
+	}
+	return taken
+}
+
+func (c *consumer) takeAll() []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	taken := slices.Collect(maps.Values(c.assigned))
+	clear(c.assigned)
+	return taken
+}
+
+// release ends assignments: running handlers get the drain time, then their ctx is cancelled, then they are left behind; what is
+// done is committed, and ownership ends in the same breath. It returns how many handlers were left behind.
+func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
+	for _, a := range as {
+		a.stop()
+	}
+	if !allDone(as, drain) {
+		for _, a := range as {
+			a.cancel()
+		}
+		allDone(as, drainGrace)
+	}
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	c.commit(as)
+	for _, a := range as {
+		a.owned = false
+		a.cancel()
+		select {
+		case <-a.done:
+		default:
+			left++
+		}
+	}
+	return left
+}
+
+// allDone waits for the workers of as until d is over.
+func allDone(as []*assignment, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for _, a := range as {
+		select {
+		case <-a.done:
+		case <-t.C:
+			return false
+		}
+	}
+	return true
+}
+
+func (c *consumer) reportSchema(r *kgo.Record, err error) {
+	c.bus.count.schemaReports.Add(1)
+	c.log.Warn("event breaks its schema and is handled all the same", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
+}
+
+// tellHandled calls the hooks when the group is done with an event.
+func (c *consumer) tellHandled(r *kgo.Record, raw *RawEvent, f failure, took time.Duration) {
+	if len(c.bus.cfg.Hooks) == 0 {
+		return
+	}
+	info := HandledInfo{
+		Topic: c.routes[r.Topic].topic.name, Partition: r.Partition, Offset: r.Offset, Group: c.sub.Group, KeyHash: KeyHash(r.Key),
+		Attempts: f.attempts, Took: took, DeadLetter: f.class,
+	}
+	if raw != nil {
+		info.EventID, info.Source, info.CorrelationID = raw.EventID, raw.Source, raw.CorrelationID
+	}
+	for _, h := range c.bus.cfg.Hooks {
+		if h.Handled != nil {
+			h.Handled(info)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package eventbus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// FoldStep is a topic and what its events do to a state: see [On].
+type FoldStep[S any] struct {
+	topic *topicSpec
+	apply func(S, *RawEvent) (S, error)
+}
+
+// On makes the step of [Fold] that has apply turn each event of t, and the state so far, into the next state. apply runs on the
+// goroutine of Fold.
+func On[S, T any](t *Topic[T], apply func(state S, e *BaseEvent[T]) S) FoldStep[S] {
+	return FoldStep[S]{topic: &t.topicSpec, apply: func(state S, raw *RawEvent) (S, error) {
+		e, err := t.typed(raw)
+		if err != nil {
+			return state, err
+		}
+		return apply(state, e), nil
+	}}
+}
+
+// Fold is event sourcing: it folds the events of one key, from the topics of steps, into a state, beginning with state, in the
+// order of their timestamps; of those within one millisecond, by topic in the order of steps and by offset. It reads only the
+// partitions that the key lives in, from their beginning up to the ends that it finds when it is called, and only what is
+// committed. The key's events are held in memory until they are sorted.
+//
+// It blocks until all is read or ctx ends. An event that does not decode is left out, and named in an error that comes with the
+// state of all others; every other error comes with the state as it was given. Events that were published without a record key
+// are not found: they live in no partition of their own.
+func Fold[S any](ctx context.Context, b *Bus, key string, state S, steps ...FoldStep[S]) (S, error) {
+	if key == "" {
+		return state, errors.New("eventbus: Fold: key must not be empty")
+	}
+	topics := make([]*topicSpec, len(steps))
+	for i, s := range steps {
+		if s.topic == nil || slices.Contains(topics[:i], s.topic) {
+			return state, fmt.Errorf("eventbus: Fold: steps[%d]: make it with On, one a topic", i)
+		}
+		topics[i] = s.topic
+	}
+	history, err := b.history(ctx, []byte(key), topics)
+	if err != nil {
+		return state, fmt.Errorf("eventbus: Fold: %w", b.withCause(err))
+	}
+	var broken []error
+	for _, h := range history {
+		err := h.err
+		if err == nil {
+			state, err = steps[h.step].apply(state, h.event)
+		}
+		if err != nil {
+			broken = append(broken, fmt.Errorf("eventbus: Fold: topic %s, partition %d, offset %d: %w", h.topic, h.partition, h.offset, err))
+		}
+	}
+	return state, errors.Join(broken...)
+}
+
+// past is an event of a key, as it was read.
+type past struct {
+	step      int
+	topic     string
+	partition int32
+	offset    int64
+	at        time.Time // the event's, or the record's where it is none
+	event     *RawEvent
+	err       error
+}
+
+// history reads the events of key, in order.
+func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]past, error) {
+	spans, err := b.spans(ctx, key, topics)
+	if err != nil || len(spans) == 0 {
+		return nil, err
+	}
+	start := map[string]map[int32]kgo.Offset{}
+	for name, s := range spans {
+		start[name] = map[int32]kgo.Offset{s.partition: kgo.NewOffset().At(s.start)}
+	}
+	reader, err := kgo.NewClient(append(b.clientOptions(),
+		kgo.ConsumePartitions(start),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the last record before an end may be a transaction's marker
+	)...)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	var found []past
+	for len(spans) > 0 {
+		fetches := reader.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := lastingError(fetches); err != nil {
+			return nil, err
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			s, reading := spans[r.Topic]
+			if reading && r.Offset < s.end && !r.Attrs.IsControl() && string(r.Key) == string(key) {
+				found = append(found, readPast(r, s.step, topics[s.step]))
+			}
+			if reading && r.Offset >= s.end-1 {
+				delete(spans, r.Topic)
+			}
+		})
+	}
+	slices.SortStableFunc(found, func(a, b past) int {
+		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.step, b.step), cmp.Compare(a.offset, b.offset))
+	})
+	return found, nil
+}
+
+// lastingError is the first error of a poll that waiting does not mend; the client tries the others again.
+func lastingError(fetches kgo.Fetches) error {
+	for _, e := range fetches.Errors() {
+		if isRefusal(e.Err) {
+			return fmt.Errorf("topic %s: %w", e.Topic, e.Err)
+		}
+	}
+	return nil
+}
+
+func readPast(r *kgo.Record, step int, topic *topicSpec) past {
+	p := past{step: step, topic: r.Topic, partition: r.Partition, offset: r.Offset, at: r.Timestamp}
+	p.event, p.err = decodeEvent(topic, r.Value)
+	if p.event != nil {
+		p.at = p.event.Timestamp
+	}
+	return p
+}
+
+// span is what to read of a topic: of one partition, from start up to before end.
+type span struct {
+	step       int
+	partition  int32
+	start, end int64
+}
+
+// spans finds, by Kafka's name, the partition that the key lives in of each topic that has anything in it.
+func (b *Bus) spans(ctx context.Context, key []byte, topics []*topicSpec) (map[string]span, error) {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = b.cfg.TopicPrefix + t.name
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	details, err := b.admin.ListTopics(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	if err := details.Error(); err != nil {
+		return nil, err
+	}
+	starts, err := b.admin.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := b.admin.ListCommittedOffsets(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	spans := map[string]span{}
+	for step, name := range names {
+		s := span{step: step, partition: partitionOf(name, key, len(details[name].Partitions))}
+		if s.start, s.end, err = between(starts, ends, name, s.partition); err != nil {
+			return nil, err
+		}
+		if s.end > s.start {
+			spans[name] = s
+		}
+	}
+	return spans, nil
+}
+
+func between(starts, ends kadm.ListedOffsets, topic string, partition int32) (start, end int64, err error) {
+	s, there := starts.Lookup(topic, partition)
+	e, also := ends.Lookup(topic, partition)
+	if !there || !also {
+		return 0, 0, fmt.Errorf("topic %s, partition %d: its offsets are not known", topic, partition)
+	}
+	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
+}

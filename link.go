@@ -1,0 +1,200 @@
+package eventbus
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// link knows, from the clients' hooks, whether brokers answer.
+type link struct {
+	mu       sync.Mutex
+	started  time.Time
+	contact  time.Time // when a broker last answered a question
+	failed   error     // why the last connection failed
+	failedAt time.Time
+}
+
+var (
+	_ kgo.HookBrokerConnect = (*link)(nil)
+	_ kgo.HookBrokerE2E     = (*link)(nil)
+)
+
+// OnBrokerConnect is called after each try to connect, login included.
+func (l *link) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed, l.failedAt = err, time.Now()
+}
+
+// OnBrokerE2E is called for each answer. Those that belong to a login prove nothing yet.
+func (l *link) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	switch kmsg.Key(key) {
+	case kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate:
+		return
+	}
+	if e2e.Err() != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.contact = time.Now()
+}
+
+// failure is why brokers can't be reached, nil where the last that is known is an answer.
+func (l *link) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failedAt.After(l.contact) {
+		return l.failed
+	}
+	return nil
+}
+
+// refused is a failure that waiting will not mend: a login or a certificate.
+func (l *link) refused() error {
+	if err := l.failure(); isRefusal(err) {
+		return err
+	}
+	return nil
+}
+
+// contactGrace is how old the last answer of a broker may be: the age at which a ping is due and its time, and some more.
+const (
+	contactEvery   = 10 * time.Second
+	contactTimeout = 3 * time.Second
+	contactGrace   = contactEvery + contactTimeout + 2*time.Second
+)
+
+// connected says whether a broker has answered lately, and if not, why.
+func (l *link) connected() (bool, error) {
+	broken := l.failure()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.contact.IsZero() {
+		if broken == nil {
+			broken = errors.New("no broker has answered yet")
+		}
+		return false, broken
+	}
+	if age := time.Since(l.contact); age > contactGrace {
+		if broken == nil {
+			broken = fmt.Errorf("no broker has answered for %v", age.Round(time.Second))
+		}
+		return false, broken
+	}
+	return !isRefusal(broken), broken
+}
+
+func isRefusal(err error) bool {
+	var (
+		unknownCA x509.UnknownAuthorityError
+		wrongName x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		notTLS    tls.RecordHeaderError
+	)
+	switch {
+	case err == nil:
+		return false
+	case errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &notTLS):
+		return true
+	}
+	for _, refusal := range []error{
+		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState, kerr.TopicAuthorizationFailed,
+		kerr.ClusterAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.UnknownTopicOrPartition, kerr.InvalidTopicException,
+	} {
+		if errors.Is(err, refusal) {
+			return true
+		}
+	}
+	return false
+}
+
+// keepContact asks the cluster something when nobody else has for a while, so that health knows.
+func (b *Bus) keepContact(ctx context.Context) {
+	for {
+		if b.link.idle() {
+			pctx, cancel := context.WithTimeout(ctx, contactTimeout)
+			_, _ = bounded(pctx, func() (bool, error) { return true, b.client.Ping(pctx) }) // the hooks see what comes of it
+			cancel()
+			b.change()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(contactEvery / 4):
+		}
+	}
+}
+
+// idle says whether the last answer is so old that it is time to ask, or a connection has failed since.
+func (l *link) idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.contact) > contactEvery || l.failedAt.After(l.contact)
+}
+
+// topicTroubles asks the cluster for topics, by Kafka's names, and returns what is wrong with which. An error says that nobody
+// answered.
+func (b *Bus) topicTroubles(ctx context.Context, topics map[string]error) (map[string]error, error) {
+	names := make([]string, 0, len(topics))
+	for name := range topics {
+		names = append(names, name)
+	}
+	details, err := bounded(ctx, func() (kadm.TopicDetails, error) { return b.admin.ListTopicsWithInternal(ctx, names...) })
+	if err != nil {
+		return nil, err
+	}
+	troubles := map[string]error{}
+	for _, name := range names {
+		if err := topicTrouble(details, name); err != nil {
+			troubles[name] = fmt.Errorf("topic %s: %w", name, err)
+		}
+	}
+	return troubles, nil
+}
+
+// bounded returns when ask does or ctx ends. The client's own requests outlast their ctx while a connection is being made; what is
+// left behind ends with that try, or with the client.
+func bounded[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		value, err := ask()
+		answered <- answer{value, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
+}
+
+func topicTrouble(details kadm.TopicDetails, name string) error {
+	d, there := details[name]
+	switch {
+	case !there:
+		return kerr.UnknownTopicOrPartition
+	case isRefusal(d.Err):
+		return d.Err
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package eventbus_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+
+	"github.com/dreamscape/eventbus"
+)
+
+const produce = kmsg.Produce
+
+func TestPublishNamesAWrongPassword(t *testing.T) {
+	inWorld(t, func(w *world) {
+		// kfake closes the connection at a wrong password; a broker answers.
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.SASLAuthenticate}, Err: kerr.SaslAuthenticationFailed, Count: -1, TopLevel: true})
+		bus := w.bus(func(c *eventbus.Config) { c.SASL = plain.Auth{User: "ada", Pass: "wrong-password"}.AsMechanism() })
+		err := bus.Publish(context.Background(), w.order("o", 1))
+		require.ErrorIs(t, err, kerr.SaslAuthenticationFailed)
+		require.ErrorIs(t, err, eventbus.ErrOutcomeUnknown, "it is written once the password is mended")
+		require.Less(t, w.took(), 5*time.Second)
+		require.NotContains(t, err.Error(), "wrong-password")
+		h := bus.Health(context.Background())
+		require.Equal(t, "disconnected", h.Kafka)
+		require.Contains(t, h.Error, "SASL_AUTHENTICATION_FAILED")
+		require.True(t, h.Live, "a restart mends no password")
+
+		result := make(chan error, 1)
+		started := time.Now()
+		bus.PublishAsync(context.Background(), w.order("o", 2), func(err error) { result <- err })
+		require.ErrorIs(t, <-result, kerr.SaslAuthenticationFailed)
+		require.Less(t, time.Since(started), 5*time.Second)
+	}, kfake.EnableSASL(), kfake.Superuser("PLAIN", "ada", "right"))
+}
+
+func TestPublishNamesAForbiddenTopic(t *testing.T) {
+	for name, acls := range map[string][]kfake.ACL{
+		"nothing allowed": nil,
+		"only describe":   {{Resource: kmsg.ACLResourceTypeTopic, Name: orders, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationDescribe, Allow: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(func(c *eventbus.Config) { c.SASL = plain.Auth{User: "bob", Pass: "bob"}.AsMechanism() })
+				err := bus.Publish(context.Background(), w.order("o", 1))
+				require.True(t, errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed), "%v", err)
+				require.Less(t, w.took(), 5*time.Second)
+			}, kfake.EnableSASL(), kfake.EnableACLs(), kfake.User("PLAIN", "bob", "bob", acls...))
+		})
+	}
+}
+
+func TestPublishReturnsAtItsDeadlineAndTheEventIsThereOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		require.NoError(t, bus.Publish(context.Background(), w.order("o", 0)))
+		release := make(chan struct{})
+		w.cluster.ControlKey(int16(produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.SleepControl(func() { <-release })
+			return nil, nil, false
+		})
+		started := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		err := bus.Publish(ctx, w.order("o", 1), w.order("p", 2))
+		require.Equal(t, 3*time.Second, time.Since(started))
+		require.ErrorIs(t, err, eventbus.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		close(release)
+		w.until("both are written", func() bool { return w.held(orders) >= 3 })
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 3, w.held(orders), "once each")
+	})
+}
+
+func TestPublishTimeoutEndsTheWait(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done() // swallows everything, as a frozen broker does
+			return nil, ctx.Err()
+		}
+		bus := w.bus(func(c *eventbus.Config) { c.PublishTimeout = 7 * time.Second })
+		result := make(chan error, 1)
+		bus.PublishAsync(context.Background(), w.order("o", 1), func(err error) { result <- err })
+		err := bus.Publish(context.Background(), w.order("o", 2))
+		require.ErrorIs(t, err, eventbus.ErrOutcomeUnknown)
+		require.ErrorContains(t, err, "PublishTimeout")
+		require.ErrorIs(t, <-result, eventbus.ErrOutcomeUnknown)
+		require.Equal(t, 7*time.Second, w.took())
+		require.EqualValues(t, 2, bus.Metrics().PublishErrors)
+	})
+}
+
+func TestOneCancelledCallerFailsNobodyElse(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		errs := make([]error, 50)
+		for i := range errs {
+			wg.Go(func() {
+				own := context.Background()
+				if i == 0 {
+					own = ctx
+				}
+				errs[i] = bus.Publish(own, w.order("o", i))
+			})
+		}
+		time.Sleep(time.Second)
+		cancel()
+		synctest.Wait()
+		fault.Remove()
+		wg.Wait()
+		require.ErrorIs(t, errs[0], eventbus.ErrOutcomeUnknown)
+		require.ErrorIs(t, errs[0], context.Canceled)
+		for _, err := range errs[1:] {
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 50, w.held(orders))
+	})
+}
+
+func TestLostRepliesDoubleNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.RequestTimedOut, Count: 50}) // answered after the append
+		for i := range 100 {
+			require.NoError(t, bus.Publish(context.Background(), w.order("o", i)))
+		}
+		require.EqualValues(t, 50, fault.Hits())
+		require.EqualValues(t, 100, w.held(orders))
+	})
+}
+
+func TestFullBufferIsNotSent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.MaxBufferedEvents = 2 })
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		results := make(chan error, 2)
+		for i := range 2 {
+			bus.PublishAsync(context.Background(), w.order("o", i), func(err error) { results <- err })
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err := bus.Publish(ctx, w.order("o", 3))
+		require.ErrorIs(t, err, eventbus.ErrNotSent)
+		require.NotErrorIs(t, err, eventbus.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, time.Second, w.took())
+		require.EqualValues(t, 2, bus.Metrics().Buffered)
+		fault.Remove()
+		require.NoError(t, <-results)
+		require.NoError(t, <-results)
+		require.EqualValues(t, 2, w.held(orders))
+	})
+}
+
+func TestTooLargeAnEventIsNotSent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.MaxBufferedBytes = 4 << 20 })
+		for _, size := range []int{2 << 20, 5 << 20} { // above Kafka's limit, above the buffer's
+			err := bus.Publish(context.Background(), w.order(string(make([]byte, size)), 1))
+			require.ErrorIs(t, err, eventbus.ErrNotSent)
+			require.ErrorIs(t, err, kerr.MessageTooLarge)
+			require.Less(t, len(err.Error()), 300)
+		}
+		require.NoError(t, bus.Publish(context.Background(), w.order("neighbour", 1)))
+	})
+}
+
+func TestShutdownSaysWhatItGaveUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		results := make(chan error, 3)
+		for i := range 3 {
+			bus.PublishAsync(context.Background(), w.order("o", i), func(err error) { results <- err })
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		require.ErrorContains(t, bus.Shutdown(ctx), "3 events were not acknowledged")
+		require.Less(t, w.took(), 4*time.Second)
+		for range 3 {
+			require.ErrorIs(t, <-results, eventbus.ErrOutcomeUnknown)
+		}
+		err := bus.Publish(context.Background(), w.order("o", 4))
+		require.ErrorIs(t, err, eventbus.ErrClosed)
+		require.ErrorIs(t, err, eventbus.ErrNotSent)
+		require.NoError(t, bus.Shutdown(ctx), "again is a no-op")
+	})
+}
+
+func TestShutdownFlushes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		for i := range 500 {
+			bus.PublishAsync(context.Background(), w.order("o", i), nil)
+		}
+		require.NoError(t, bus.Shutdown(context.Background()))
+		require.EqualValues(t, 500, w.held(orders))
+	})
+}

@@ -1,0 +1,130 @@
+package eventbus
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Subscription is a consumer group and what it does with the events of its topics. Group and Routes are required.
+type Subscription struct {
+	// Group is the Kafka consumer group: each event is handled by one member of it. Give every service its own. Required.
+	Group string
+	// Routes say which handler gets the events of which topic, one route a topic. Required.
+	Routes []Route
+	// Validation says what happens to an event that breaks its schema. Default: ValidationEnforce.
+	Validation Validation
+	// DrainTimeout bounds how long a running handler may go on at a shutdown or a rebalance before its ctx is cancelled.
+	// Default: 10 s.
+	DrainTimeout time.Duration
+	// RebalanceTimeout is how long the group waits for a member to give up partitions. It must exceed the longest handler
+	// timeout + DrainTimeout + 8 s (commit and heartbeat). Default: 60 s.
+	RebalanceTimeout time.Duration
+	// SessionTimeout is after which silence the group takes a member for dead. Default: 45 s.
+	SessionTimeout time.Duration
+	// FailFast has Run return an error when, 5 s after its start, a topic is missing, a permission refused or a login failed.
+	// Default: such a thing is named in health and in the log and waited for.
+	FailFast bool
+}
+
+// Validation says what a subscription does with an event that breaks its schema.
+type Validation int
+
+const (
+	// ValidationEnforce dead-letters it.
+	ValidationEnforce Validation = iota
+	// ValidationReport counts it, logs it, and handles it where it decodes; for moving a fleet that did not validate yet.
+	ValidationReport
+)
+
+// Route is a topic and its handler; [Topic.Handle] makes it. Its zero value is refused by [Bus.Run].
+type Route struct {
+	topic   *topicSpec
+	bind    func(*RawEvent) (func(context.Context) error, error)
+	timeout time.Duration
+	retry   *RetryPolicy
+}
+
+const (
+	defaultHandlerTimeout   = 30 * time.Second
+	defaultDrainTimeout     = 10 * time.Second
+	defaultRebalanceTimeout = 60 * time.Second
+	defaultSessionTimeout   = 45 * time.Second
+	commitTimeout           = 5 * time.Second
+	heartbeatInterval       = 3 * time.Second
+)
+
+// Topics returns the topics of the routes and their dead-letter topics: what the subscription needs, for [Bus.EnsureTopics].
+func (s Subscription) Topics() []AnyTopic {
+	var topics []AnyTopic
+	for _, r := range s.Routes {
+		if r.topic != nil {
+			topics = append(topics, r.topic, deadLetterTopic(r.topic, s.Group))
+		}
+	}
+	return topics
+}
+
+func deadLetterTopic(source *topicSpec, group string) *topicSpec {
+	return &topicSpec{name: DeadLetterTopic(source.name, group), source: source, group: group}
+}
+
+// check returns a copy of s with every default filled in. prefix is [Config.TopicPrefix].
+func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, error) {
+	fail := func(field, format string, args ...any) (Subscription, error) {
+		return Subscription{}, fmt.Errorf("eventbus: Subscription %q: %s: "+format, append([]any{s.Group, field}, args...)...)
+	}
+	if err := checkTopicName("Group", s.Group); err != nil {
+		return fail("Group", "%q is not a group's name: 1 to 249 of a-z A-Z 0-9 . _ -", s.Group)
+	}
+	if len(s.Routes) == 0 {
+		return fail("Routes", "is empty")
+	}
+	if s.Validation != ValidationEnforce && s.Validation != ValidationReport {
+		return fail("Validation", "%d is not ValidationEnforce or ValidationReport", s.Validation)
+	}
+	if s.DrainTimeout < 0 || s.RebalanceTimeout < 0 || s.SessionTimeout < 0 {
+		return fail("DrainTimeout, RebalanceTimeout, SessionTimeout", "none may be negative")
+	}
+	s.DrainTimeout = orDefault(s.DrainTimeout, defaultDrainTimeout)
+	s.RebalanceTimeout = orDefault(s.RebalanceTimeout, defaultRebalanceTimeout)
+	s.SessionTimeout = orDefault(s.SessionTimeout, defaultSessionTimeout)
+	routes := make([]Route, len(s.Routes))
+	seen := map[string]bool{}
+	for i, r := range s.Routes {
+		field := fmt.Sprintf("Routes[%d]", i)
+		if r.topic == nil {
+			return fail(field, "make it with Topic.Handle")
+		}
+		field += " (" + r.topic.name + ")"
+		if r.bind == nil {
+			return fail(field, "its handler is nil")
+		}
+		if seen[r.topic.name] {
+			return fail(field, "the topic has a route already; one handler may call two")
+		}
+		seen[r.topic.name] = true
+		if name := prefix + r.topic.name + dlqInfix + prefix + s.Group; len(name) > 249 {
+			return fail(field, "the dead-letter topic's name %s has %d characters, Kafka allows 249: shorten the group", name, len(name))
+		}
+		if r.timeout < 0 {
+			return fail(field, "Timeout: %v is negative", r.timeout)
+		}
+		r.timeout = orDefault(r.timeout, defaultHandlerTimeout)
+		if needed := r.timeout + s.DrainTimeout + commitTimeout + heartbeatInterval; needed >= s.RebalanceTimeout {
+			return fail(field, "Timeout %v + DrainTimeout %v + commit %v + heartbeat %v = %v must be less than RebalanceTimeout %v, "+
+				"or another member would handle the same events at once", r.timeout, s.DrainTimeout, commitTimeout, heartbeatInterval, needed, s.RebalanceTimeout)
+		}
+		policy := retry
+		if r.retry != nil {
+			if err := r.retry.check(); err != nil {
+				return fail(field, "Retry: %v", err)
+			}
+			policy = r.retry.withDefaults()
+		}
+		r.retry = &policy
+		routes[i] = r
+	}
+	s.Routes = routes
+	return s, nil
+}

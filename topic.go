@@ -1,0 +1,187 @@
+package eventbus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// AnyTopic is a [Topic] of any payload, or a topic beside the catalogue such as the dead letters of a group. Only this package
+// implements it.
+type AnyTopic interface {
+	// Name is the topic's name without [Config.TopicPrefix].
+	Name() string
+	spec() *topicSpec
+}
+
+// TopicOptions are the optional properties of a topic; its zero value works.
+type TopicOptions[T any] struct {
+	// Key returns the record key: events of one key are handled in the order of their publishing. It is called at every
+	// publish, must not change the payload, and must not return "". nil: events have no key, are spread over the partitions
+	// and have no order.
+	Key func(payload T) string
+	// Schema is a JSON Schema 2020-12 document that payloads are checked against, before they are published and before they
+	// are handled. References out of the document are refused. Fields marked writeOnly are secrets and masked wherever a
+	// person looks. nil: a payload only has to be an object that decodes into T.
+	Schema []byte
+	// Type is the envelope's eventType. Default: the topic's name, without "dreamscape." where it starts so.
+	Type string
+	// Version is the envelope's version, MAJOR.MINOR. Default: "1.0".
+	Version string
+}
+
+// Topic is a Kafka topic whose events carry a payload of type T. Make it with [NewTopic], once, as a package variable. It is
+// immutable and safe for concurrent use; its zero value is not usable.
+type Topic[T any] struct {
+	topicSpec
+	key func(T) string
+}
+
+// topicSpec is what the engine knows of a topic: everything but the payload's type.
+type topicSpec struct {
+	name      string
+	eventType string
+	version   string
+	schema    *schema
+	// source is the topic whose dead letters of group this one holds; nil for a topic of events.
+	source *topicSpec
+	group  string
+}
+
+var (
+	topicName    = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+	eventVersion = regexp.MustCompile(`^[0-9]{1,9}\.[0-9]{1,9}$`)
+)
+
+// NewTopic declares a topic. It panics on a name that Kafka does not allow, a version that is not MAJOR.MINOR, and a schema that
+// does not compile, because it is meant for package variables. opts may be nil.
+func NewTopic[T any](name string, opts *TopicOptions[T]) *Topic[T] {
+	if opts == nil {
+		opts = &TopicOptions[T]{}
+	}
+	spec, err := newTopicSpec(name, opts.Type, opts.Version, opts.Schema)
+	if err != nil {
+		panic("eventbus: NewTopic: " + err.Error())
+	}
+	return &Topic[T]{topicSpec: spec, key: opts.Key}
+}
+
+func newTopicSpec(name, eventType, version string, schemaJSON []byte) (topicSpec, error) {
+	if err := checkTopicName("name", name); err != nil {
+		return topicSpec{}, err
+	}
+	spec := topicSpec{name: name, eventType: eventType, version: version}
+	if spec.eventType == "" {
+		spec.eventType = strings.TrimPrefix(name, "dreamscape.")
+	}
+	if spec.version == "" {
+		spec.version = "1.0"
+	}
+	if !eventVersion.MatchString(spec.version) {
+		return topicSpec{}, fmt.Errorf("topic %s: Version: %q is not MAJOR.MINOR, such as 1.0", name, version)
+	}
+	if schemaJSON == nil {
+		return spec, nil
+	}
+	var err error
+	if spec.schema, err = compileSchema(name, schemaJSON); err != nil {
+		return topicSpec{}, fmt.Errorf("topic %s: Schema: %w", name, err)
+	}
+	return spec, nil
+}
+
+// checkTopicName follows Kafka's own rule (org.apache.kafka.common.internals.Topic).
+func checkTopicName(field, name string) error {
+	if !topicName.MatchString(name) || name == "." || name == ".." {
+		return fmt.Errorf("%s: %q is not a Kafka topic name: 1 to 249 of a-z A-Z 0-9 . _ -", field, name)
+	}
+	return nil
+}
+
+func (s *topicSpec) spec() *topicSpec { return s }
+
+// Name returns the topic's name, without [Config.TopicPrefix].
+func (s *topicSpec) Name() string { return s.name }
+
+// EventType returns the eventType that the envelopes of this topic carry.
+func (s *topicSpec) EventType() string { return s.eventType }
+
+// Redact returns the JSON payload with every field that the topic's schema marks writeOnly replaced by "***". Show a payload to
+// a person only through it. What cannot be parsed is replaced as a whole. The argument is not changed.
+func (s *topicSpec) Redact(payload []byte) []byte { return s.schema.redact(payload) }
+
+// New makes an event of this topic with a new id (UUID version 7) and the present time, cut to milliseconds. Both stay as they
+// are however often the event is published. Source and CorrelationID are stamped at publishing where they are empty, on the wire
+// only: the event itself is never changed.
+func (t *Topic[T]) New(payload T) *BaseEvent[T] {
+	return &BaseEvent[T]{
+		EventID:   uuid.Must(uuid.NewV7()).String(),
+		EventType: t.eventType,
+		Timestamp: time.Now().UTC().Truncate(time.Millisecond),
+		Version:   t.version,
+		Payload:   payload,
+		topic:     t,
+	}
+}
+
+// Handler handles one event. nil acknowledges it; an error has it tried again by the [RetryPolicy] and then dead-lettered
+// ([Permanent] at once). It may be called again with the same event after a crash or a rebalance, so its effect must be
+// repeatable: remember EventID. Pass ctx on when publishing: the new event then inherits the correlation id. ctx is cancelled
+// when the handler's time is over, or when the drain time is at a shutdown or a rebalance.
+type Handler[T any] func(ctx context.Context, e *BaseEvent[T]) error
+
+// HandleOptions are the optional properties of a [Route]; its zero value works.
+type HandleOptions struct {
+	// Timeout bounds one try of the handler by its ctx. Default: 30 s.
+	Timeout time.Duration
+	// Retry replaces [Config.Retry] for this route. nil: the bus's policy.
+	Retry *RetryPolicy
+}
+
+// Handle routes the topic's events to h within a [Subscription]. opts may be nil.
+func (t *Topic[T]) Handle(h Handler[T], opts *HandleOptions) Route {
+	if opts == nil {
+		opts = &HandleOptions{}
+	}
+	r := Route{topic: &t.topicSpec, timeout: opts.Timeout, retry: opts.Retry}
+	if h != nil {
+		r.bind = func(raw *RawEvent) (func(context.Context) error, error) {
+			e, err := t.typed(raw)
+			if err != nil {
+				return nil, err
+			}
+			return func(ctx context.Context) error { return h(ctx, e) }, nil
+		}
+	}
+	return r
+}
+
+// Decode reads a record value of this topic, strictly and checked against the schema, as it is done before a handler: for tests and
+// for readers beside a [Subscription]. The error is a [*DecodeError] or a [*SchemaError].
+func (t *Topic[T]) Decode(value []byte) (*BaseEvent[T], error) {
+	raw, err := decodeEvent(&t.topicSpec, value)
+	if err != nil {
+		return nil, err
+	}
+	return t.typed(raw)
+}
+
+// typed is the one place where a payload gets its type back.
+func (t *Topic[T]) typed(raw *RawEvent) (*BaseEvent[T], error) {
+	e := &BaseEvent[T]{
+		EventID: raw.EventID, EventType: raw.EventType, Timestamp: raw.Timestamp, Version: raw.Version,
+		Source: raw.Source, CorrelationID: raw.CorrelationID, topic: t,
+	}
+	if err := unmarshalPayload(raw.Payload, &e.Payload); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// RawEvent is an event whose payload is still JSON: what middleware sees. The payload is shared; do not change it.
+type RawEvent = BaseEvent[json.RawMessage]
