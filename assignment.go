@@ -29,6 +29,7 @@ type assignment struct {
 	mu        sync.Mutex
 	arrived   sync.Cond // of mu: the queue has grown, or stopping was closed
 	queue     []*kgo.Record
+	bytes     int // of the queue
 	paused    bool
 	position  int64 // the first offset not done, -1 before the first record
 	epoch     int32 // the leader epoch of the last record done, or unhandled
@@ -40,11 +41,10 @@ type assignment struct {
 	owned bool // guarded by consumer.committing
 }
 
-// maxQueued and resumeQueued bound the records fetched and not done of a partition: at the first fetching pauses, at the second it
-// goes on.
+// A partition whose queue has reached either of these is not fetched any further, until both have fallen by half.
 const (
-	maxQueued    = 1000
-	resumeQueued = 500
+	maxQueued      = 1000
+	maxQueuedBytes = 8 << 20
 )
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
@@ -65,10 +65,13 @@ func (a *assignment) push(records []*kgo.Record, end int64) (full bool) {
 	if a.position < 0 {
 		a.position = records[0].Offset
 	}
-	a.queue = append(a.queue, records...)
+	for _, r := range records {
+		a.queue = append(a.queue, r)
+		a.bytes += recordBytes(r)
+	}
 	a.end = max(a.end, end)
 	a.arrived.Signal()
-	full = len(a.queue) >= maxQueued && !a.paused
+	full = !a.paused && (len(a.queue) >= maxQueued || a.bytes >= maxQueuedBytes)
 	a.paused = a.paused || full
 	return full
 }
@@ -86,13 +89,23 @@ func (a *assignment) next() *kgo.Record {
 	r := a.queue[0]
 	a.queue[0] = nil
 	a.queue = a.queue[1:]
-	resume := a.paused && len(a.queue) <= resumeQueued
+	a.bytes -= recordBytes(r)
+	resume := a.paused && len(a.queue) <= maxQueued/2 && a.bytes <= maxQueuedBytes/2
 	a.paused = a.paused && !resume
 	a.mu.Unlock()
 	if resume {
 		a.consumer.client.ResumeFetchPartitions(map[string][]int32{a.topic: {a.partition}})
 	}
 	return r
+}
+
+// recordBytes is what a record weighs on the wire before compression.
+func recordBytes(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 func (a *assignment) isStopping() bool {

@@ -26,7 +26,9 @@ type Bus struct {
 	link    link
 	count   counters
 
-	closed  atomic.Bool
+	ending  context.Context // ends when Shutdown begins: every Run drains
+	end     context.CancelFunc
+	closed  atomic.Bool        // publishing is over
 	stop    context.CancelFunc // ends the goroutines that New started
 	stopped sync.WaitGroup
 
@@ -57,6 +59,7 @@ func New(cfg Config) (*Bus, error) {
 		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
 	b.admin = kadm.NewClient(b.client)
+	b.ending, b.end = context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stop = cancel
 	b.stopped.Go(func() { b.nameTroubles(ctx) })
@@ -64,21 +67,22 @@ func New(cfg Config) (*Bus, error) {
 	return b, nil
 }
 
-// Run handles events until ctx ends, then drains: fetching stops, running handlers end ([Subscription.DrainTimeout]), offsets are
-// committed, the groups are left. It returns nil after a clean drain. A subscription with a bad option, or one whose group runs
-// on this bus already, is an error at once, and nothing has started. The fatal error of one subscription drains all. Call
-// [Bus.Shutdown] after it.
+// Run handles events until ctx ends or [Bus.Shutdown] is called, then drains: fetching stops, running handlers end
+// ([Subscription.DrainTimeout]), offsets are committed, the groups are left. It returns nil after a clean drain. A subscription
+// with a bad option, or one whose group runs on this bus already, is an error at once, and nothing has started. The fatal error
+// of one subscription drains all. Handlers get the values of ctx, not its end.
 //
 // A missing topic, a refused permission or a failed login is named in [Health] and in the log, retried, and recovers by itself,
 // unless [Subscription.FailFast].
 func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
-	consumers, err := b.register(subs)
+	consumers, err := b.register(ctx, subs)
 	if err != nil {
 		return err
 	}
 	defer b.unregister(consumers)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(b.ending, cancel)()
 	errs := make([]error, len(consumers))
 	var ended sync.WaitGroup
 	for i, c := range consumers {
@@ -93,36 +97,23 @@ func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
 	return errors.Join(errs...)
 }
 
-// register checks every subscription and makes its consumer, or none at all.
-func (b *Bus) register(subs []Subscription) ([]*consumer, error) {
-	if len(subs) == 0 {
-		return nil, errors.New("eventbus: Run: at least one Subscription is needed")
-	}
+// register checks every subscription before it makes a consumer of any.
+func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed.Load() {
-		return nil, fmt.Errorf("eventbus: Run: %w", ErrClosed)
+	checked, err := b.checkSubscriptions(subs)
+	if err != nil {
+		return nil, err
 	}
-	var consumers []*consumer
-	seen := map[string]bool{}
-	for _, sub := range subs {
-		sub, err := sub.check(b.cfg.TopicPrefix, b.cfg.Retry)
-		if err != nil {
-			closeAll(consumers)
+	consumers := make([]*consumer, len(checked))
+	for i, sub := range checked {
+		if consumers[i], err = newConsumer(ctx, b, sub); err != nil {
+			for _, c := range consumers[:i] {
+				c.quit()
+				c.client.CloseAllowingRebalance()
+			}
 			return nil, err
 		}
-		group := b.cfg.TopicPrefix + sub.Group
-		if seen[group] || b.groups[group] != nil {
-			closeAll(consumers)
-			return nil, fmt.Errorf("eventbus: Subscription %q: Group: it runs on this bus already; put its routes into one Subscription", sub.Group)
-		}
-		seen[group] = true
-		c, err := newConsumer(b, sub)
-		if err != nil {
-			closeAll(consumers)
-			return nil, err
-		}
-		consumers = append(consumers, c)
 	}
 	for _, c := range consumers {
 		b.groups[c.group] = c
@@ -132,10 +123,26 @@ func (b *Bus) register(subs []Subscription) ([]*consumer, error) {
 	return consumers, nil
 }
 
-func closeAll(consumers []*consumer) {
-	for _, c := range consumers {
-		c.client.Close()
+func (b *Bus) checkSubscriptions(subs []Subscription) ([]Subscription, error) {
+	if b.ending.Err() != nil {
+		return nil, fmt.Errorf("eventbus: Run: %w", ErrClosed)
 	}
+	if len(subs) == 0 {
+		return nil, errors.New("eventbus: Run: at least one Subscription is needed")
+	}
+	checked := make([]Subscription, len(subs))
+	seen := map[string]bool{}
+	for i, sub := range subs {
+		if seen[sub.Group] || b.groups[b.cfg.TopicPrefix+sub.Group] != nil {
+			return nil, fmt.Errorf("eventbus: Subscription %q: Group: it runs on this bus already; put its routes into one Subscription", sub.Group)
+		}
+		seen[sub.Group] = true
+		var err error
+		if checked[i], err = sub.check(b.cfg.TopicPrefix, b.cfg.Retry); err != nil {
+			return nil, err
+		}
+	}
+	return checked, nil
 }
 
 func (b *Bus) unregister(consumers []*consumer) {
@@ -190,23 +197,43 @@ func (b *Bus) unready() (string, <-chan struct{}) {
 	return "", b.changed
 }
 
-// Shutdown waits until every event handed over has its result, or ctx ends, and closes all connections. Its error says how many
-// events were given up. End [Bus.Run] first, by its ctx; one that still runs is cut off without its last commit. Publishing
-// afterwards is [ErrClosed]. Calling it again is an error-free no-op.
+// Shutdown ends the bus in the order that loses nothing: every Run drains, then every event handed over gets its result, then the
+// connections close. ctx bounds the waiting, not the closing; the error says how many events were given up. Publishing afterwards
+// is [ErrClosed]. Calling it again is an error-free no-op.
 func (b *Bus) Shutdown(ctx context.Context) error {
-	if b.closed.Swap(true) {
+	if b.ending.Err() != nil {
 		return nil
 	}
-	err := errors.Join(b.client.Flush(ctx), b.letters.Flush(ctx))
+	b.end()
+	drained := b.waitRuns(ctx)
+	b.closed.Store(true)
+	flushed := errors.Join(b.client.Flush(ctx), b.letters.Flush(ctx))
 	given := b.client.BufferedProduceRecords() + b.letters.BufferedProduceRecords()
 	b.stop()
 	b.client.Close() // before the wait: it ends questions that hang
 	b.letters.Close()
 	b.stopped.Wait()
-	if err != nil {
-		return fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(err))
+	if flushed != nil {
+		flushed = fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(flushed))
 	}
-	return nil
+	return errors.Join(drained, flushed)
+}
+
+// waitRuns waits until no Run is under way.
+func (b *Bus) waitRuns(ctx context.Context) error {
+	for {
+		b.mu.Lock()
+		running, changed := b.running, b.changed
+		b.mu.Unlock()
+		if running == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("eventbus: shutdown: %d Run not drained: %w", running, context.Cause(ctx))
+		}
+	}
 }
 
 // Metrics returns the counters of this moment.

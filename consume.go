@@ -62,8 +62,8 @@ const (
 	failFastAfter  = 3 * time.Second
 )
 
-// newConsumer makes the consumer of a checked subscription. It connects when run.
-func newConsumer(b *Bus, sub Subscription) (*consumer, error) {
+// newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx.
+func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, routes: map[string]*route{}, assigned: map[topicPartition]*assignment{},
 		troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
@@ -72,7 +72,7 @@ func newConsumer(b *Bus, sub Subscription) (*consumer, error) {
 		name := b.cfg.TopicPrefix + r.topic.name
 		c.routes[name] = &route{topic: r.topic, kafkaTopic: name, bind: r.bind, handler: wrap(b.cfg.Middleware), timeout: r.timeout, retry: *r.retry}
 	}
-	c.work, c.quit = context.WithCancel(context.Background())
+	c.work, c.quit = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if c.client, err = kgo.NewClient(c.options()...); err != nil {
 		c.quit()
@@ -114,7 +114,7 @@ func (c *consumer) options() []kgo.Opt {
 func (c *consumer) run(ctx context.Context) error {
 	ctx, c.fail = context.WithCancelCause(ctx)
 	defer c.fail(nil)
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	background, stop := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })

@@ -357,3 +357,75 @@ func TestValidationReport(t *testing.T) {
 		require.NoError(t, <-ended)
 	})
 }
+
+func TestShutdownDrainsRuns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		began := make(chan struct{})
+		r := w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.Number > 0 {
+				return nil
+			}
+			close(began)
+			time.Sleep(3 * time.Second) // the event that the handler publishes now must not be refused
+			return bus.Publish(ctx, w.order("next", 1))
+		}, nil, nil)
+		publish(w, bus, 1)
+		<-began
+		require.NoError(t, bus.Shutdown(context.Background()))
+		require.NoError(t, <-r.ended)
+		require.EqualValues(t, 1, w.committed())
+		require.EqualValues(t, 2, w.held(orders))
+		require.ErrorIs(t, bus.Run(context.Background(), eventbus.Subscription{}), eventbus.ErrClosed)
+	})
+}
+
+// A partition moves while its first owner goes on with another one: the late result must change neither's commits.
+func TestLateResultAfterARebalance(t *testing.T) {
+	inWorld(t, func(w *world) {
+		topic := eventbus.NewTopic("acme.two", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+		one, two := w.bus(nil), w.bus(nil)
+		for i := range 40 { // of both partitions
+			require.NoError(t, one.Publish(context.Background(), topic.New(order{ID: string(rune('a' + i%20)), Number: i})))
+		}
+		release := make(chan struct{})
+		subscription := func(h eventbus.Handler[order]) eventbus.Subscription {
+			return eventbus.Subscription{
+				Group: "group", DrainTimeout: time.Second, RebalanceTimeout: 20 * time.Second,
+				Routes: []eventbus.Route{topic.Handle(h, &eventbus.HandleOptions{Timeout: 10 * time.Second})},
+			}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 2)
+		go func() {
+			ended <- one.Run(ctx, subscription(func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+				<-release // every partition's first event is stuck, whatever its ctx says
+				return nil
+			}))
+		}()
+		w.until("the first member is stuck on both", func() bool {
+			g := one.Health(context.Background()).Groups
+			return len(g) == 1 && len(g[0].Partitions) == 2 && g[0].Partitions[0].Queued > 0 && g[0].Partitions[1].Queued > 0
+		})
+		go func() {
+			ended <- two.Run(ctx, subscription(func(context.Context, *eventbus.BaseEvent[order]) error { return nil }))
+		}()
+		w.until("the second member has taken one over and is through", func() bool {
+			g := two.Health(context.Background()).Groups
+			return len(g) == 1 && len(g[0].Partitions) == 1 && g[0].Partitions[0].Committed > 5
+		})
+		moved := two.Health(context.Background()).Groups[0].Partitions[0]
+		close(release)
+		w.until("the first member is through with its own", func() bool {
+			g := one.Health(context.Background()).Groups
+			return len(g) == 1 && len(g[0].Partitions) == 1 && g[0].Partitions[0].Lag == 0 && g[0].Partitions[0].Committed > 5
+		})
+		for range 20 {
+			time.Sleep(500 * time.Millisecond)
+			require.Equal(t, moved.Committed, w.commits("acme.two")[moved.Partition], "the moved partition's commit stays")
+		}
+		cancel()
+		<-ended
+		<-ended
+	}, kfake.SeedTopics(2, "acme.two", "acme.two.dlq.group"))
+}

@@ -203,11 +203,7 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 }
 
 func newFlight(r *kgo.Record) *flight {
-	f := &flight{record: r, size: len(r.Key) + len(r.Value), info: PublishedInfo{Partition: -1, Offset: -1}}
-	for _, h := range r.Headers {
-		f.size += len(h.Key) + len(h.Value)
-	}
-	return f
+	return &flight{record: r, size: recordBytes(r), info: PublishedInfo{Partition: -1, Offset: -1}}
 }
 
 // KeyHash returns a short hash (FNV-1a, hexadecimal) that stands for a record key in logs, where the key itself may be personal.

@@ -93,15 +93,26 @@ func (w *world) held(topic string) int64 {
 	return info.HighWatermark
 }
 
-// committed is the group's committed offset, -1 for none.
-func (w *world) committed() int64 {
+// commits are the group's committed offsets of a topic, by partition.
+func (w *world) commits(topic string) map[int32]int64 {
 	cl, err := kgo.NewClient(append(w.client(), kgo.SeedBrokers(w.cluster.ListenAddrs()...))...)
 	require.NoError(w, err)
 	defer cl.Close()
 	offsets, err := kadm.NewClient(cl).FetchOffsets(context.Background(), "group")
 	require.NoError(w, err)
-	if o, ok := offsets.Lookup(orders, 0); ok {
-		return o.At
+	commits := map[int32]int64{}
+	offsets.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == topic {
+			commits[o.Partition] = o.At
+		}
+	})
+	return commits
+}
+
+// committed is the group's committed offset of acme.orders, -1 for none.
+func (w *world) committed() int64 {
+	if at, ok := w.commits(orders)[0]; ok {
+		return at
 	}
 	return -1
 }

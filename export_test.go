@@ -1,0 +1,32 @@
+package eventbus
+
+import "context"
+
+// EncodeForTest returns the key and the value that publishing e would send, without a bus.
+func EncodeForTest(e AnyEvent) (key, value []byte, err error) {
+	m, err := e.message()
+	if err != nil {
+		return nil, nil, err
+	}
+	m.stamp(context.Background(), "test-service")
+	value, err = m.encode()
+	return m.key, value, err
+}
+
+// ParseForTest reads one strict JSON value.
+func ParseForTest(data []byte) (any, error) { return parseJSON(data) }
+
+// ValidateForTest compiles a schema and holds a parsed value against it, as a payload.
+func ValidateForTest(source []byte, instance any) error {
+	s, err := compileSchema("test", source)
+	if err != nil {
+		return err
+	}
+	return s.within("payload").validate(instance)
+}
+
+// CompileForTest compiles a schema.
+func CompileForTest(source []byte) error {
+	_, err := compileSchema("test", source)
+	return err
+}
