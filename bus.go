@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -313,19 +315,19 @@ func (b *Bus) refuseLate(ctx context.Context) {
 func (b *Bus) refusals(ctx context.Context, late []*flight) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	asked := map[string]error{}
+	names := map[string]bool{}
 	for _, f := range late {
-		asked[f.record.Topic] = nil
+		names[f.record.Topic] = true
 	}
-	troubles, err := b.topicTroubles(ctx, asked)
-	if err != nil && b.link.refused() == nil {
-		return nil // nobody answers: that may pass
+	refused, err := b.topicTroubles(ctx, slices.Collect(maps.Keys(names)))
+	if err == nil {
+		return refused
 	}
-	if err != nil {
-		for topic := range asked {
-			asked[topic] = b.link.refused()
+	refused = map[string]error{}
+	if broken := b.link.refused(); broken != nil { // else nobody answers: that may pass
+		for name := range names {
+			refused[name] = broken
 		}
-		return asked
 	}
-	return troubles
+	return refused
 }

@@ -157,11 +157,8 @@ func (b *Bus) spans(ctx context.Context, key []byte, topics []*topicSpec) (map[s
 	if len(names) == 0 {
 		return nil, nil
 	}
-	details, err := b.admin.ListTopics(ctx, names...)
+	known, err := b.describeTopics(ctx, names)
 	if err != nil {
-		return nil, err
-	}
-	if err := details.Error(); err != nil {
 		return nil, err
 	}
 	starts, err := b.admin.ListStartOffsets(ctx, names...)
@@ -174,7 +171,10 @@ func (b *Bus) spans(ctx context.Context, key []byte, topics []*topicSpec) (map[s
 	}
 	spans := map[string]span{}
 	for step, name := range names {
-		s := span{step: step, partition: partitionOf(name, key, len(details[name].Partitions))}
+		if err := known[name].err; err != nil {
+			return nil, fmt.Errorf("topic %s: %w", name, err)
+		}
+		s := span{step: step, partition: partitionOf(name, key, int(known[name].partitions))}
 		if s.start, s.end, err = between(starts, ends, name, s.partition); err != nil {
 			return nil, err
 		}

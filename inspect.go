@@ -46,9 +46,9 @@ func (c *consumer) failFast() {
 func (c *consumer) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
-	asked := map[string]error{}
+	var asked []string
 	for name, r := range c.routes {
-		asked[name], asked[c.letterTopic(r)] = nil, nil
+		asked = append(asked, name, c.letterTopic(r))
 	}
 	found, err := c.bus.topicTroubles(ctx, asked)
 	if err != nil {
@@ -58,7 +58,7 @@ func (c *consumer) inspect(ctx context.Context) {
 		return
 	}
 	c.resolve("link")
-	for name := range asked {
+	for _, name := range asked {
 		c.noteTopic(name, found[name])
 	}
 	c.lookAtEnds(ctx)

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -150,19 +149,15 @@ func (l *link) idle() bool {
 
 // topicTroubles asks the cluster for topics, by Kafka's names, and returns what is wrong with which. An error says that nobody
 // answered.
-func (b *Bus) topicTroubles(ctx context.Context, topics map[string]error) (map[string]error, error) {
-	names := make([]string, 0, len(topics))
-	for name := range topics {
-		names = append(names, name)
-	}
-	details, err := bounded(ctx, func() (kadm.TopicDetails, error) { return b.admin.ListTopicsWithInternal(ctx, names...) })
+func (b *Bus) topicTroubles(ctx context.Context, names []string) (map[string]error, error) {
+	known, err := b.describeTopics(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	troubles := map[string]error{}
-	for _, name := range names {
-		if err := topicTrouble(details, name); err != nil {
-			troubles[name] = fmt.Errorf("topic %s: %w", name, err)
+	for name, info := range known {
+		if isRefusal(info.err) {
+			troubles[name] = fmt.Errorf("topic %s: %w", name, info.err)
 		}
 	}
 	return troubles, nil
@@ -186,15 +181,4 @@ func bounded[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	case <-ctx.Done():
 		return *new(T), ctx.Err()
 	}
-}
-
-func topicTrouble(details kadm.TopicDetails, name string) error {
-	d, there := details[name]
-	switch {
-	case !there:
-		return kerr.UnknownTopicOrPartition
-	case isRefusal(d.Err):
-		return d.Err
-	}
-	return nil
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // EnsureTopics creates those of the topics that do not exist, as [Config.NewTopics] says, and leaves the others as they are. For a
@@ -27,100 +30,164 @@ func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
 			sources = append(sources, t.spec())
 		}
 	}
-	var errs []error
-	for _, t := range sources {
-		errs = append(errs, b.ensureSource(ctx, t))
+	err := b.ensureSources(ctx, sources)
+	if err == nil {
+		err = b.ensureLetters(ctx, letters)
 	}
-	for _, t := range letters {
-		errs = append(errs, b.ensureLetters(ctx, t))
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return fmt.Errorf("eventbus: EnsureTopics: %w", b.withCause(err))
 	}
 	return nil
 }
 
-func (b *Bus) ensureSource(ctx context.Context, t *topicSpec) error {
-	n := b.cfg.NewTopics
-	configs := map[string]*string{}
-	if n.Retention > 0 {
-		configs["retention.ms"] = milliseconds(n.Retention)
+// newTopic is how a topic is created.
+type newTopic struct {
+	partitions int32 // -1: the broker's default
+	configs    map[string]*string
+}
+
+func (b *Bus) ensureSources(ctx context.Context, topics []*topicSpec) error {
+	n := newTopic{partitions: orDefault(b.cfg.NewTopics.Partitions, -1), configs: map[string]*string{}}
+	if kept := b.cfg.NewTopics.Retention; kept > 0 {
+		n.configs["retention.ms"] = milliseconds(kept)
 	}
-	return b.ensure(ctx, b.cfg.TopicPrefix+t.name, orDefault(n.Partitions, -1), configs)
+	wanted := map[string]newTopic{}
+	for _, t := range topics {
+		wanted[b.cfg.TopicPrefix+t.name] = n
+	}
+	return b.ensure(ctx, wanted)
 }
 
 // letterMargin is by how much a dead letter may be larger than its event: its headers.
 const letterMargin = 64 << 10
 
-func (b *Bus) ensureLetters(ctx context.Context, t *topicSpec) error {
-	source := b.cfg.TopicPrefix + t.source.name
-	details, err := b.admin.ListTopics(ctx, source)
-	if err == nil {
-		err = details[source].Err
+func (b *Bus) ensureLetters(ctx context.Context, letters []*topicSpec) error {
+	if len(letters) == 0 {
+		return nil
 	}
+	names := map[string]bool{}
+	for _, t := range letters {
+		names[b.cfg.TopicPrefix+t.source.name] = true
+	}
+	sources := slices.Sorted(maps.Keys(names))
+	known, err := b.describeTopics(ctx, sources)
 	if err != nil {
-		return fmt.Errorf("topic %s, which %s takes its partitions from: %w", source, t.name, err)
-	}
-	configs := map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}
-	if n := b.cfg.NewTopics; n.Retention > 0 {
-		configs["retention.ms"] = milliseconds(4 * n.Retention)
-	}
-	if size := b.maxMessageBytes(ctx, source); size > 0 {
-		configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(size + letterMargin))
-	}
-	return b.ensure(ctx, b.letterTopic(t.source.name, t.group), int32(len(details[source].Partitions)), configs)
-}
-
-// maxMessageBytes is the topic's limit, or 0 where it may not be asked for: then the broker's own applies.
-func (b *Bus) maxMessageBytes(ctx context.Context, topic string) int {
-	configs, err := b.admin.DescribeTopicConfigs(ctx, topic)
-	if err != nil {
-		return 0
-	}
-	rc, err := configs.On(topic, nil)
-	if err != nil || rc.Err != nil {
-		return 0
-	}
-	for _, c := range rc.Configs {
-		if c.Key == "max.message.bytes" {
-			n, _ := strconv.Atoi(c.MaybeValue())
-			return n
-		}
-	}
-	return 0
-}
-
-// ensure creates one topic where it is missing and waits until the cluster knows it.
-func (b *Bus) ensure(ctx context.Context, name string, partitions int32, configs map[string]*string) error {
-	known, err := b.knows(ctx, name)
-	if err != nil || known {
 		return err
 	}
-	replication := orDefault(b.cfg.NewTopics.ReplicationFactor, -1)
-	if _, err := b.admin.CreateTopic(ctx, partitions, replication, configs, name); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("topic %s: %w", name, err)
-	}
-	for fails := 1; !known && err == nil; fails++ {
-		if known, err = b.knows(ctx, name); !known && err == nil && !sleep(ctx, backOff(fails)) {
-			err = fmt.Errorf("topic %s: created, and not known to every broker: %w", name, context.Cause(ctx))
+	limits := b.maxMessageBytes(ctx, sources)
+	wanted := map[string]newTopic{}
+	for _, t := range letters {
+		source := b.cfg.TopicPrefix + t.source.name
+		if err := known[source].err; err != nil {
+			return fmt.Errorf("topic %s, which %s takes its partitions from: %w", source, t.name, err)
 		}
+		n := newTopic{partitions: known[source].partitions, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
+		if kept := b.cfg.NewTopics.Retention; kept > 0 {
+			n.configs["retention.ms"] = milliseconds(4 * kept)
+		}
+		if limit := limits[source]; limit > 0 {
+			n.configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(limit + letterMargin))
+		}
+		wanted[b.letterTopic(t.source.name, t.group)] = n
 	}
-	return err
+	return b.ensure(ctx, wanted)
 }
 
-func (b *Bus) knows(ctx context.Context, name string) (bool, error) {
-	details, err := b.admin.ListTopics(ctx, name)
+// maxMessageBytes returns the limits of topics, without those that may not be asked for: there the broker's own applies.
+func (b *Bus) maxMessageBytes(ctx context.Context, topics []string) map[string]int {
+	limits := map[string]int{}
+	configs, err := b.admin.DescribeTopicConfigs(ctx, topics...)
 	if err != nil {
-		return false, fmt.Errorf("topic %s: %w", name, err)
+		return limits
 	}
-	err = details[name].Err
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return false, nil
+	for _, rc := range configs {
+		for _, c := range rc.Configs {
+			if c.Key == "max.message.bytes" {
+				limits[rc.Name], _ = strconv.Atoi(c.MaybeValue())
+			}
+		}
 	}
+	return limits
+}
+
+// ensure creates the topics that are missing and waits until the cluster knows all.
+func (b *Bus) ensure(ctx context.Context, wanted map[string]newTopic) error {
+	missing, err := b.missing(ctx, slices.Sorted(maps.Keys(wanted)))
 	if err != nil {
-		return false, fmt.Errorf("topic %s: %w", name, err)
+		return err
 	}
-	return len(details[name].Partitions) > 0, nil
+	var errs []error
+	for _, name := range missing {
+		n := wanted[name]
+		_, err := b.admin.CreateTopic(ctx, n.partitions, orDefault(b.cfg.NewTopics.ReplicationFactor, -1), n.configs, name)
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			errs = append(errs, fmt.Errorf("topic %s: %w", name, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	for fails := 1; len(missing) > 0; fails++ {
+		if missing, err = b.missing(ctx, missing); err != nil {
+			return err
+		}
+		if len(missing) > 0 && !sleep(ctx, backOff(fails)) {
+			return fmt.Errorf("topics %v: created, and not known to every broker: %w", missing, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// missing returns those of the topics that the cluster does not know.
+func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
+	known, err := b.describeTopics(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, name := range names {
+		switch err := known[name].err; {
+		case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.LeaderNotAvailable):
+			missing = append(missing, name)
+		case err != nil:
+			return nil, fmt.Errorf("topic %s: %w", name, err)
+		}
+	}
+	return missing, nil
+}
+
+// topicInfo is what the cluster says of a topic.
+type topicInfo struct {
+	partitions int32
+	err        error
+}
+
+// describeTopics asks the cluster for topics, by Kafka's names; each has an answer. It asks anew every time: the client's own
+// cache would go on saying for a while that a topic is missing. An error says that nobody answered by the end of ctx.
+func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]topicInfo, error) {
+	if len(names) == 0 {
+		return nil, nil // no names would ask for all topics
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := bounded(ctx, func() (*kmsg.MetadataResponse, error) { return req.RequestWith(ctx, b.client) })
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]topicInfo{}
+	for _, name := range names {
+		known[name] = topicInfo{err: kerr.UnknownTopicOrPartition}
+	}
+	for _, t := range resp.Topics {
+		if t.Topic != nil {
+			known[*t.Topic] = topicInfo{partitions: int32(len(t.Partitions)), err: kerr.ErrorForCode(t.ErrorCode)}
+		}
+	}
+	return known, nil
 }
 
 func milliseconds(d time.Duration) *string {
