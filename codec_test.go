@@ -231,7 +231,9 @@ func TestEncodeWritesWhatJavaScriptReads(t *testing.T) {
 		"eventId":   func(e *eventbus.BaseEvent[map[string]any]) { e.EventID = "42" },
 		"eventType": func(e *eventbus.BaseEvent[map[string]any]) { e.EventType = "acme.other" },
 		"version":   func(e *eventbus.BaseEvent[map[string]any]) { e.Version = "one" },
-		"timestamp": func(e *eventbus.BaseEvent[map[string]any]) { e.Timestamp = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
+		"timestamp": func(e *eventbus.BaseEvent[map[string]any]) {
+			e.Timestamp = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+		},
 	} {
 		broken := topic.New(nil)
 		breakIt(broken)
@@ -264,7 +266,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			return
 		}
 		_, first, err := eventbus.EncodeForTest(e)
-		if err != nil && bytes.Contains(value, []byte("0000-")) || bytes.Contains(value, []byte("9999-")) {
+		if err != nil && (bytes.Contains(value, []byte("0000-")) || bytes.Contains(value, []byte("9999-"))) {
 			return // a time zone may move it beyond the years that RFC 3339 can write
 		}
 		require.NoError(t, err)

@@ -16,20 +16,20 @@ import (
 
 func TestNewNamesTheBadField(t *testing.T) {
 	for want, cfg := range map[string]eventbus.Config{
-		"Config.Service":           {},
-		"Config.Service: \"a b\"":  {Service: "a b"},
-		"Config.Brokers":           {Service: "s", Brokers: []string{"localhost"}},
-		"is not host:port":         {Service: "s", Brokers: []string{"localhost:0"}},
-		"Config.TopicPrefix":       {Service: "s", TopicPrefix: "stag/ing"},
-		"Config.PublishTimeout":    {Service: "s", PublishTimeout: -1},
-		"Config.MaxBufferedEvents": {Service: "s", MaxBufferedEvents: -1},
-		"Config.MaxBufferedBytes":  {Service: "s", MaxBufferedBytes: -1},
-		"Config.NewTopics":         {Service: "s", NewTopics: eventbus.TopicDefaults{Partitions: -1}},
-		"Config.Middleware[1]":     {Service: "s", Middleware: []eventbus.Middleware{func(n eventbus.RawHandler) eventbus.RawHandler { return n }, nil}},
-		"Config.Retry: Attempts":   {Service: "s", Retry: eventbus.RetryPolicy{Attempts: -1}},
-		"Config.Retry: Initial":    {Service: "s", Retry: eventbus.RetryPolicy{Initial: -1}},
-		"Config.Retry: Max":        {Service: "s", Retry: eventbus.RetryPolicy{Max: -1}},
-		"Config.Retry: Jitter":     {Service: "s", Retry: eventbus.RetryPolicy{Jitter: 1.1}},
+		"Config.Service":               {},
+		"Config.Service: \"a b\"":      {Service: "a b"},
+		"Config.Brokers":               {Service: "s", Brokers: []string{"localhost"}},
+		"is not host:port":             {Service: "s", Brokers: []string{"localhost:0"}},
+		"Config.TopicPrefix":           {Service: "s", TopicPrefix: "stag/ing"},
+		"Config.PublishTimeout":        {Service: "s", PublishTimeout: -1},
+		"Config.MaxBufferedEvents":     {Service: "s", MaxBufferedEvents: -1},
+		"Config.MaxBufferedBytes":      {Service: "s", MaxBufferedBytes: -1},
+		"Config.NewTopics":             {Service: "s", NewTopics: eventbus.TopicDefaults{Partitions: -1}},
+		"Config.Middleware[1]":         {Service: "s", Middleware: []eventbus.Middleware{func(n eventbus.RawHandler) eventbus.RawHandler { return n }, nil}},
+		"Config.Retry: field Attempts": {Service: "s", Retry: eventbus.RetryPolicy{Attempts: -1}},
+		"Config.Retry: field Initial":  {Service: "s", Retry: eventbus.RetryPolicy{Initial: -1}},
+		"Config.Retry: field Max":      {Service: "s", Retry: eventbus.RetryPolicy{Max: -1}},
+		"Config.Retry: field Jitter":   {Service: "s", Retry: eventbus.RetryPolicy{Jitter: 1.1}},
 	} {
 		t.Run(want, func(t *testing.T) {
 			bus, err := eventbus.New(cfg)
@@ -140,7 +140,7 @@ func TestRunNamesTheBadOption(t *testing.T) {
 		"Validation: 7":                        {{Group: "g", Routes: good, Validation: 7}},
 		"none may be negative":                 {{Group: "g", Routes: good, DrainTimeout: -1}},
 		"Timeout: -1s is negative":             {{Group: "g", Routes: with(eventbus.HandleOptions{Timeout: -time.Second})}},
-		"Retry: Attempts: -1":                  {{Group: "g", Routes: with(eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: -1}})}},
+		"Retry: field Attempts: -1":            {{Group: "g", Routes: with(eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: -1}})}},
 		"Kafka allows 249":                     {{Group: strings.Repeat("g", 230), Routes: good}},
 		"Timeout 50s + DrainTimeout 10s + commit 5s + heartbeat 3s = 1m8s must be less than RebalanceTimeout 1m0s": {{Group: "g", Routes: with(eventbus.HandleOptions{Timeout: 50 * time.Second})}},
 		// the second one's fault, and the first must not have started either

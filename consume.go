@@ -73,13 +73,20 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, erro
 		c.routes[name] = &route{topic: r.topic, kafkaTopic: name, bind: r.bind, handler: wrap(b.cfg.Middleware), timeout: r.timeout, retry: *r.retry}
 	}
 	c.work, c.quit = context.WithCancel(context.WithoutCancel(ctx))
-	var err error
-	if c.client, err = kgo.NewClient(c.options()...); err != nil {
+	if _, err := kgo.NewClient(c.options()...); err != nil { // sets c.client by OnNewClient
 		c.quit()
 		return nil, fmt.Errorf("eventbus: Subscription %q: %w", sub.Group, err)
 	}
 	return c, nil
 }
+
+// OnNewClient is called before the client begins to join its group, and so before it calls back.
+func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
+
+var (
+	_ kgo.HookNewClient        = (*consumer)(nil)
+	_ kgo.HookGroupManageError = (*consumer)(nil)
+)
 
 func wrap(middleware []Middleware) RawHandler {
 	handler := func(ctx context.Context, e *RawEvent) error { return e.bound(ctx) }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
@@ -113,8 +112,6 @@ func (c *consumer) OnGroupManageError(err error) {
 	}
 	c.trouble("group", text)
 }
-
-var _ kgo.HookGroupManageError = (*consumer)(nil)
 
 // unready says what is missing before the subscription is ready; "" when nothing is.
 func (c *consumer) unready() string {

@@ -20,13 +20,13 @@ type RetryPolicy struct {
 func (p RetryPolicy) check() error {
 	switch {
 	case p.Attempts < 0:
-		return fmt.Errorf("Attempts: %d is negative", p.Attempts)
+		return fmt.Errorf("field Attempts: %d is negative", p.Attempts)
 	case p.Initial < 0:
-		return fmt.Errorf("Initial: %v is negative", p.Initial)
+		return fmt.Errorf("field Initial: %v is negative", p.Initial)
 	case p.Max < 0:
-		return fmt.Errorf("Max: %v is negative", p.Max)
+		return fmt.Errorf("field Max: %v is negative", p.Max)
 	case p.Jitter > 1:
-		return fmt.Errorf("Jitter: %v is more than 1", p.Jitter)
+		return fmt.Errorf("field Jitter: %v is more than 1", p.Jitter)
 	}
 	return nil
 }

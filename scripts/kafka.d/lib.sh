@@ -1,0 +1,31 @@
+# What scripts/kafka and scripts/kafka-image share. Sourced, not run.
+KAFKA_VERSION=4.3.1
+kafka_cache=${XDG_CACHE_HOME:-$HOME/.cache}/eventbus-kafka
+kafka_d=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+say() { echo "$(basename "$0"): $*" >&2; }
+die() { say "$@"; exit 1; }
+
+# need COMMAND HINT: stop with what to install if the command is missing.
+need() { command -v "$1" >/dev/null || die "$1 not found: install $2"; }
+
+need_java() {
+  need java "a JDK 17 or newer (Debian: apt-get install openjdk-17-jdk-headless)"
+  local v; v=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -1)
+  [ "${v:-0}" -ge 17 ] || die "Kafka $KAFKA_VERSION needs Java 17 or newer, java is version ${v:-unknown}"
+}
+
+# fetch_jars: sets $libs to a folder with the broker's jars, from Maven the first time.
+fetch_jars() {
+  libs=$kafka_cache/libs-$KAFKA_VERSION
+  [ -f "$libs/.complete" ] && return
+  need mvn "Maven (Debian: apt-get install maven)"
+  say "fetching the jars of Kafka $KAFKA_VERSION to $libs"
+  local tmp=$libs.$$; rm -rf "$tmp"; mkdir -p "$tmp"
+  # -C: a jar that does not match its checksum is an error
+  mvn -B -q -C -Dstyle.color=never -f "$kafka_d/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    -Dkafka.version="$KAFKA_VERSION" -DoutputDirectory="$tmp" >&2 || { rm -rf "$tmp"; die "Maven could not fetch the jars"; }
+  touch "$tmp/.complete"
+  # -T: if another run was faster, keep its folder
+  mv -T "$tmp" "$libs" 2>/dev/null || { [ -f "$libs/.complete" ] && rm -rf "$tmp"; } || { rm -rf "$libs"; mv -T "$tmp" "$libs"; }
+}
