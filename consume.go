@@ -36,8 +36,14 @@ type consumer struct {
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
 	// after its partition went to another member would rewind that member (no broker refuses it).
-	committing sync.Mutex
+	committing turn
 }
+
+// turn is a lock that may be held while waiting for the network. Unlike sync.Mutex it lets virtual time pass meanwhile.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
 
 type topicPartition struct {
 	topic     string
@@ -66,7 +72,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, routes: map[string]*route{}, assigned: map[topicPartition]*assignment{},
-		troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
+		committing: make(turn, 1), troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 	}
 	for _, r := range sub.Routes {
 		name := b.cfg.TopicPrefix + r.topic.name
@@ -132,14 +138,15 @@ func (c *consumer) run(ctx context.Context) error {
 	helpers.Wait()
 	c.leave()
 	c.quit()
-	if !waitFor(&c.workers, drainGrace) || unfinished > 0 {
+	if !waitFor(c.workers.Wait, drainGrace) || unfinished > 0 {
 		err = errors.Join(err, fmt.Errorf("eventbus: Subscription %q: %d handlers did not end within DrainTimeout %v and were left behind; their events come again",
 			c.sub.Group, max(unfinished, 1), c.sub.DrainTimeout))
 	}
 	return err
 }
 
-// leave leaves the group and closes the client. Leaving waits for a rebalance under way, so it is bounded.
+// leave leaves the group and closes the client. Leaving waits for a rebalance under way and closing for a broker that is frozen, so
+// both are bounded; a client that is left closing ends by itself.
 func (c *consumer) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
@@ -147,23 +154,18 @@ func (c *consumer) leave() {
 	if err := c.client.LeaveGroupContext(ctx); err != nil {
 		c.log.Warn("leaving the group failed; its partitions are free after SessionTimeout", "error", err)
 	}
-	c.client.CloseAllowingRebalance()
+	waitFor(c.client.CloseAllowingRebalance, drainGrace)
 }
 
-func waitFor(wg *sync.WaitGroup, d time.Duration) bool {
-	done := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(done)
-	}()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-done:
-		return true
-	case <-t.C:
-		return false
-	}
+// waitFor says whether f has returned within d; else f goes on alone.
+func waitFor(f func(), d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	done, err := bounded(ctx, func() (bool, error) {
+		f()
+		return true, nil
+	})
+	return done && err == nil
 }
 
 // poll fetches and hands out until ctx ends. nil: ctx ended from outside.

@@ -429,3 +429,29 @@ func TestLateResultAfterARebalance(t *testing.T) {
 		<-ended
 	}, kfake.SeedTopics(2, "acme.two", "acme.two.dlq.group"))
 }
+
+func TestStoppingIsBoundedWhileTheBrokerIsFrozen(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var seen journal
+		r := w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			seen.add("%d", e.Payload.Number)
+			return nil
+		}, nil, nil)
+		publish(w, bus, 3)
+		w.until("handled", func() bool { return len(seen.all()) == 3 })
+		w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			return nil, nil, true // swallowed
+		})
+		bus.PublishAsync(context.Background(), w.order("o", 4), nil)
+		frozen := time.Now()
+		_ = r.end()
+		require.Less(t, time.Since(frozen), 12*time.Second, "5 s for the commit, 5 s to leave")
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		frozen = time.Now()
+		require.ErrorContains(t, bus.Shutdown(ctx), "1 events were not acknowledged")
+		require.Less(t, time.Since(frozen), 5*time.Second)
+	})
+}
