@@ -99,7 +99,9 @@ func catalogue() []contract {
 		line("payment.initiated", eventbus.PaymentInitiated, "transactionId", "transactionId userId amount currency", "bookingId",
 			eventbus.PaymentInitiatedPayload{TransactionID: "p-1", UserID: "u-1", Amount: *amount, Currency: "EUR", BookingID: "b-1"}),
 		line("payment.completed", eventbus.PaymentCompleted, "transactionId", "transactionId stripePaymentId", "userId bookingId amount currency",
-			eventbus.PaymentCompletedPayload{TransactionID: "p-1", StripePaymentID: "pi_1", UserID: "u-1", BookingID: "b-1", Amount: amount, Currency: "EUR"}),
+			eventbus.PaymentCompletedPayload{
+				TransactionID: "p-1", StripePaymentID: "pi_1", UserID: "u-1", BookingID: "b-1", Amount: amount, Currency: "EUR",
+			}),
 		line("payment.failed", eventbus.PaymentFailed, "transactionId", "transactionId errorCode reason", "userId bookingId",
 			eventbus.PaymentFailedPayload{TransactionID: "p-1", ErrorCode: "card_declined", Reason: "declined", UserID: "u-1", BookingID: "b-1"}),
 		line("payment.refunded", eventbus.PaymentRefunded, "transactionId", "transactionId refundId amount", "bookingId",
@@ -306,7 +308,7 @@ func requireNoFloat(t *testing.T, path string, typ reflect.Type, seen map[reflec
 }
 
 // onTheWire returns the example's value, its payload by field, and a function that puts a changed payload back.
-func onTheWire(t *testing.T, c contract) (payload map[string]json.RawMessage, with func(map[string]json.RawMessage) []byte) {
+func onTheWire(t testing.TB, c contract) (payload map[string]json.RawMessage, with func(map[string]json.RawMessage) []byte) {
 	t.Helper()
 	_, value, err := eventbus.EncodeForTest(c.example())
 	require.NoError(t, err, c.event)
@@ -420,17 +422,17 @@ func TestOptionalAmounts(t *testing.T) {
 		amount *eventbus.Decimal
 		want   string
 	}{
-		"absent":  {nil, `{"transactionId":"p-1","stripePaymentId":"pi_1"}`},
-		"zero":    {zero, `{"transactionId":"p-1","stripePaymentId":"pi_1","amount":0}`},
-		"0.00":    {new(eventbus.MustDecimal("0.00")), `{"transactionId":"p-1","stripePaymentId":"pi_1","amount":0.00}`},
-		"no loss": {new(eventbus.MustDecimal("9007199254740993.10")), `{"transactionId":"p-1","stripePaymentId":"pi_1","amount":9007199254740993.10}`},
+		"absent":  {nil, `}`},
+		"zero":    {zero, `,"amount":0}`},
+		"0.00":    {new(eventbus.MustDecimal("0.00")), `,"amount":0.00}`},
+		"no loss": {new(eventbus.MustDecimal("9007199254740993.10")), `,"amount":9007199254740993.10}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			payload := absent
 			payload.Amount = tt.amount
 			_, value, err := eventbus.EncodeForTest(eventbus.PaymentCompleted.New(payload))
 			require.NoError(t, err)
-			require.Contains(t, string(value), `"payload":`+tt.want)
+			require.Contains(t, string(value), `"payload":{"transactionId":"p-1","stripePaymentId":"pi_1"`+tt.want)
 			e, err := eventbus.PaymentCompleted.Decode(value)
 			require.NoError(t, err)
 			if tt.amount == nil {
@@ -444,8 +446,7 @@ func TestOptionalAmounts(t *testing.T) {
 
 func TestOpenObjectsKeepEveryDigit(t *testing.T) {
 	const changes = `{"big":123456789012345678901234567890,"deep":{"list":[0.1000,-0,1E+2,"x",null,true,{}]},"nothing":null}`
-	const value = `{"eventId":"0190a7c5-1111-7abc-8def-0123456789ab","timestamp":"2026-01-07T10:00:00Z","payload":{"userId":"u-1","changes":` + changes + `}}`
-	e, err := eventbus.UserUpdated.Decode([]byte(value))
+	e, err := eventbus.UserUpdated.Decode(inEnvelope(`{"userId":"u-1","changes":` + changes + `}`))
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{
 		"big":     json.Number("123456789012345678901234567890"),
@@ -472,7 +473,8 @@ func TestTheResetTokenIsOnlyOnTheWire(t *testing.T) {
 	}
 	e := eventbus.AuthPasswordResetRequested.New(payload)
 	var shown bytes.Buffer
-	for _, v := range []any{payload, &payload, payload.ResetToken, &payload.ResetToken, []any{payload}, map[string]any{"k": payload.ResetToken}, e, *e} {
+	token := payload.ResetToken
+	for _, v := range []any{payload, &payload, token, &token, []any{payload}, map[string]any{"k": token}, e, *e} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "% x", "%10.3s"} {
 			fmt.Fprintf(&shown, verb+"\n", v)
 		}
@@ -485,7 +487,7 @@ func TestTheResetTokenIsOnlyOnTheWire(t *testing.T) {
 	text, err := xml.Marshal(payload)
 	require.NoError(t, err)
 	shown.Write(text)
-	shown.WriteString(payload.ResetToken.String() + payload.ResetToken.GoString())
+	shown.WriteString(token.String() + token.GoString())
 
 	_, value, err := eventbus.EncodeForTest(e)
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -140,10 +141,10 @@ func asDecodeError(err error) error {
 }
 
 // toWire writes a Secret as it is, which only the wire does, and a json.Number as a number. fromWire reads numbers into any and
-// json.Number digit by digit; by default they would become floats.
+// json.Number digit by digit, by default they would become floats, and every RFC 3339 time.
 var (
 	toWire   = json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeSecret), json.MarshalToFunc(writeNumber)))
-	fromWire = json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber)))
+	fromWire = json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber), json.UnmarshalFromFunc(readTime)))
 )
 
 func writeSecret(e *jsontext.Encoder, s Secret) error {
@@ -179,6 +180,23 @@ func readNumber(d *jsontext.Decoder, into *stdjson.Number) error {
 		return nil
 	}
 	return errors.New("expected a JSON number")
+}
+
+// readTime reads the times that the schema's date-time format lets through.
+func readTime(d *jsontext.Decoder, into *time.Time) error {
+	tok, err := d.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch tok.Kind() {
+	case '"':
+		*into, err = parseTime(tok.String())
+		return err
+	case 'n':
+		*into = time.Time{}
+		return nil
+	}
+	return errors.New("expected an RFC 3339 date-time")
 }
 
 // marshalPayload encodes a payload; it has to be an object.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
@@ -105,7 +106,8 @@ func noteTopic[T any]() *eventbus.Topic[T] { return eventbus.NewTopic[T]("acme.n
 func TestDecodeFillsInWhatOlderWritersLeaveOut(t *testing.T) {
 	for _, value := range []string{
 		string(inEnvelope(`{}`)),
-		`{"eventId":"` + testEventID + `","timestamp":"2026-01-07T11:00:00+01:00","payload":{},"eventType":null,"version":"","source":null,"correlationId":"","x":[]}`,
+		`{"eventId":"` + testEventID + `","timestamp":"2026-01-07T11:00:00+01:00","payload":{},` +
+			`"eventType":null,"version":"","source":null,"correlationId":"","x":[]}`,
 	} {
 		e, err := noteTopic[map[string]any]().Decode([]byte(value))
 		require.NoError(t, err)
@@ -151,7 +153,9 @@ func TestDecodeIntoTypesThatDoNotFit(t *testing.T) {
 		N    int         `json:"n"`
 		Text json.Number `json:"text"`
 	}
-	for _, payload := range []string{`{"n":"canary"}`, `{"n":1.5}`, `{"n":99999999999999999999}`, `{"n":{"canary":1}}`, `{"text":"canary"}`, `{"text":[]}`} {
+	for _, payload := range []string{
+		`{"n":"canary"}`, `{"n":1.5}`, `{"n":99999999999999999999}`, `{"n":{"canary":1}}`, `{"text":"canary"}`, `{"text":[]}`,
+	} {
 		_, err := noteTopic[number]().Decode(inEnvelope(payload))
 		var decodeError *eventbus.DecodeError
 		require.ErrorAs(t, err, &decodeError, payload)
@@ -244,22 +248,29 @@ func TestEncodeWritesWhatJavaScriptReads(t *testing.T) {
 	require.ErrorContains(t, err, "make it with Topic.New")
 }
 
-// FuzzDecodeEvent has no value crash a topic of the catalogue, and what one accepts stay the same through encoding and decoding.
+// FuzzDecodeEvent has no value crash a topic of the catalogue, and what one accepts stay the same through encoding and decoding. A
+// text is tried as the payload of an envelope, or as the whole value.
 func FuzzDecodeEvent(f *testing.F) {
 	all := catalogue()
 	for i, c := range all {
-		_, value, err := eventbus.EncodeForTest(c.example())
-		require.NoError(f, err)
-		f.Add(uint8(i), value)
+		payload, with := onTheWire(f, c)
+		f.Add(uint8(i), []byte(asText(f, payload)), false)
+		if i%9 == 0 {
+			f.Add(uint8(i), with(payload), true)
+		}
 	}
 	for _, seed := range []string{
-		`ping`, `{"eventId":1e10000000}`, nested(100), "{\"\xff\":1}", `{"eventId":"\ud800"}`, string(inEnvelope(`{"userId":"u","changes":{"a":1E+9,"~":-0}}`)),
+		`ping`, `{"amount":1e10000000}`, nested(100), "{\"\xff\":1}", `{"userId":"\ud800"}`, `{"userId":"u","changes":{"a":1E+9,"~":-0,"":{}}}`,
 	} {
-		f.Add(uint8(7), []byte(seed))
+		f.Add(uint8(7), []byte(seed), false)
+		f.Add(uint8(7), []byte(seed), true)
 	}
-	f.Fuzz(func(t *testing.T, which uint8, value []byte) {
+	f.Fuzz(func(t *testing.T, which uint8, value []byte, whole bool) {
 		c := all[int(which)%len(all)]
 		c.topic.(interface{ Redact([]byte) []byte }).Redact(value)
+		if !whole {
+			value = inEnvelope(string(value))
+		}
 		e, payload, err := c.decode(value)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
@@ -280,9 +291,37 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
-func asText(t *testing.T, payload any) string {
+func asText(t testing.TB, payload any) string {
 	t.Helper()
 	text, err := json.Marshal(payload)
 	require.NoError(t, err)
 	return string(text)
+}
+
+func TestEveryRFC3339TimeIsRead(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-01-07T10:00:00.000Z":         "2026-01-07T10:00:00.000Z",
+		"2026-01-07t10:00:00z":             "2026-01-07T10:00:00.000Z",
+		"2026-01-07T10:00:00.123456+02:00": "2026-01-07T08:00:00.123Z",
+		"1998-12-31T23:59:60Z":             "1999-01-01T00:00:00.000Z",
+	} {
+		e, err := eventbus.UserDeleted.Decode([]byte(`{"eventId":"123e4567-e89b-12d3-a456-426614174000","timestamp":"` + text +
+			`","payload":{"userId":"u","deletedAt":"` + text + `"}}`))
+		require.NoError(t, err, text)
+		for _, at := range []time.Time{e.Timestamp, e.Payload.DeletedAt} {
+			require.Equal(t, want, at.UTC().Format("2006-01-02T15:04:05.000Z"), text)
+		}
+	}
+}
+
+func TestNoVerbPrintsAPayload(t *testing.T) {
+	e := eventbus.UserCreated.New(eventbus.UserCreatedPayload{UserID: "u-1", Email: "canary@example.com"})
+	raw := eventbus.RawEvent{EventID: "id", Payload: []byte("canary")}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		require.NotContains(t, fmt.Sprintf(verb+verb+verb+verb, e, *e, raw, &raw), "canary", verb)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("m", "e", e, "f", *e, "g", raw)
+	require.NotContains(t, log.String(), "canary")
+	require.Contains(t, log.String(), e.EventID)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -60,21 +61,15 @@ func (e *BaseEvent[T]) Topic() AnyTopic {
 }
 
 // String returns the envelope without the payload.
-func (e *BaseEvent[T]) String() string {
-	if e == nil {
-		return "<nil event>"
-	}
+func (e BaseEvent[T]) String() string {
 	return fmt.Sprintf("%s %s from %s at %s", e.EventType, e.EventID, e.Source, formatTime(e.Timestamp))
 }
 
 // Format prints String for every verb, so that no verb prints the payload.
-func (e *BaseEvent[T]) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.String()) }
+func (e BaseEvent[T]) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.String()) }
 
 // LogValue logs the envelope without the payload.
-func (e *BaseEvent[T]) LogValue() slog.Value {
-	if e == nil {
-		return slog.StringValue("<nil event>")
-	}
+func (e BaseEvent[T]) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("event_id", e.EventID), slog.String("event_type", e.EventType),
 		slog.String("source", e.Source), slog.String("correlation_id", e.CorrelationID))
 }
@@ -118,6 +113,21 @@ const wireTime = "2006-01-02T15:04:05.000Z"
 
 func formatTime(t time.Time) string { return t.UTC().Format(wireTime) }
 
+// parseTime reads any RFC 3339 date-time, also with a lower-case t or z and with a leap second, which Go's time cannot hold: it
+// becomes the second after.
+func parseTime(s string) (time.Time, error) {
+	s = strings.ToUpper(s)
+	leap := len(s) > 19 && s[16:19] == ":60"
+	if leap {
+		s = s[:16] + ":59" + s[19:]
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if leap {
+		t = t.Add(time.Second)
+	}
+	return t, err
+}
+
 // encode writes the record value and checks it just as a reader will.
 func (m message) encode() ([]byte, error) {
 	if m.env.eventType != m.topic.eventType {
@@ -150,7 +160,7 @@ func decodeEvent(topic *topicSpec, value []byte) (*RawEvent, error) {
 	if err := json.Unmarshal(value, &wire); err != nil {
 		return nil, &DecodeError{Reason: "the envelope's fields do not have the types of an event"}
 	}
-	at, err := time.Parse(time.RFC3339, wire.Timestamp)
+	at, err := parseTime(wire.Timestamp)
 	if err != nil {
 		return nil, &DecodeError{Reason: "timestamp: expected an RFC 3339 date-time"}
 	}

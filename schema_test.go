@@ -99,6 +99,7 @@ func TestViolations(t *testing.T) {
 			"required": false,
 			"names": { "propertyNames": { "maxLength": 3 }, "additionalProperties": { "type": "string" } },
 			"closed": { "additionalProperties": false },
+			"blank": { "additionalProperties": { "required": ["r"] } },
 			"long": { "enum": ["` + strings.Repeat("x", 200) + `"] },
 			"meta": { "$ref": "https://json-schema.org/draft/2020-12/schema" }
 		}
@@ -118,6 +119,7 @@ func TestViolations(t *testing.T) {
 		{ok(`"required":1`), `payload.required: is not allowed`},
 		{ok(`"names":{"abcd":""}`), `payload.names.*: maxLength 3`},
 		{ok(`"names":{"123":4}`), `payload.names.*: type "string"`},
+		{ok(`"blank":{"":{},"r":{"r":1}}`), `payload.blank: required ["r"]`}, // the validator leaves "" out of its locations
 		{ok(`"closed":{"x":1}`), `payload.closed: is not allowed`},
 		{ok(`"city":"Bern"`), `payload.street: is required`},
 		{ok(`"long":"x"`), `payload.long: breaks enum`},
@@ -190,7 +192,8 @@ func TestErrorsShowNoValueAndNoUnknownName(t *testing.T) {
 		}
 	}`
 	topic := eventbus.NewTopic("acme.topic", &eventbus.TopicOptions[map[string]any]{Schema: []byte(schema)})
-	fields := strings.Fields("must format time uuid uri pattern enum const max int minimum multiple not one unique contains few closed sealed names rest list deep has")
+	fields := strings.Fields(`must format time uuid uri pattern enum const max int minimum multiple not one unique contains few
+		closed sealed names rest list deep has`)
 	const word, digits = "canary", "4111111117" // digits as they are in a card, a phone number or an array index
 	failed := 0
 	for _, c := range []string{word, digits} {
@@ -267,7 +270,8 @@ func TestRedact(t *testing.T) {
 			`{"a":"y","p_":"y","b":"x"}`, `{"a":"y","p_":"y","b":"***"}`},
 		{"unevaluated", `{"unevaluatedProperties":` + s + `}`, `{"a":"x"}`, `{"a":"***"}`},
 		{"contained", `{"properties":{"a":{"contains":` + s + `}}}`, `{"a":["x"]}`, `{"a":["***"]}`},
-		{"a tree", `{"properties":{"s":` + s + `,"next":{"$ref":"#"}}}`, `{"s":"x","next":{"s":"x","next":{"s":"x"}}}`, `{"s":"***","next":{"s":"***","next":{"s":"***"}}}`},
+		{"a tree", `{"properties":{"s":` + s + `,"next":{"$ref":"#"}}}`,
+			`{"s":"x","next":{"s":"x","next":{"s":"x"}}}`, `{"s":"***","next":{"s":"***","next":{"s":"***"}}}`},
 		{"a name that needs escapes", `{"properties":{"a/b~ %\"":` + s + `}}`, `{"a\u002fb~ %\"":"x"}`, `{"a/b~ %\"":"***"}`},
 		{"a list where an object was", `{"properties":{"a":` + s + `}}`, `[{"a":"y"}]`, `[{"a":"y"}]`},
 		{"big numbers", `{}`, `{"n":[9007199254740993.10,-0,1E+2]}`, `{"n":[9007199254740993.10,-0,1E+2]}`},

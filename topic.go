@@ -26,7 +26,7 @@ type TopicOptions[T any] struct {
 	// and have no order.
 	Key func(payload T) string
 	// Schema is a JSON Schema 2020-12 document that payloads are checked against, before they are published and before they
-	// are handled. References out of the document are refused. Fields marked writeOnly are secrets and masked wherever a
+	// are handled; its $schema says 2020-12 or nothing. References out of the document are refused. Fields marked writeOnly are secrets and masked wherever a
 	// person looks. nil: a payload only has to be an object that decodes into T.
 	Schema []byte
 	// Type is the envelope's eventType. Default: the topic's name, without "dreamscape." where it starts so.

@@ -8,6 +8,7 @@
 package bustest
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ import (
 	"github.com/dreamscape/eventbus/embedded"
 )
 
-// Timeout is how long every wait in this package lasts at most, on one bus, before the test fails.
+// Timeout is how long a wait lasts at most before the test fails, unless [Options.Timeout] says otherwise.
 const Timeout = 10 * time.Second
 
 // Options are the properties of a test's bus; the zero value works.
@@ -28,6 +29,8 @@ type Options struct {
 	Topics []eventbus.AnyTopic
 	// Broker is one to share. nil: a new one.
 	Broker *embedded.Broker
+	// Timeout is how long each wait lasts at most before the test fails. Default: [Timeout].
+	Timeout time.Duration
 }
 
 // Bus is a bus for one test. It is safe for concurrent use, but its methods that can fail the test are for the test's goroutine.
@@ -35,6 +38,7 @@ type Bus struct {
 	*eventbus.Bus
 	Broker   *embedded.Broker
 	t        testing.TB
+	timeout  time.Duration
 	recorder *recorder
 }
 
@@ -59,7 +63,7 @@ func NewWith(t testing.TB, opts Options) *Bus {
 	if err != nil {
 		t.Fatalf("bustest: %v", err)
 	}
-	b := &Bus{Bus: bus, Broker: opts.Broker, t: t}
+	b := &Bus{Bus: bus, Broker: opts.Broker, t: t, timeout: cmp.Or(opts.Timeout, Timeout)}
 	t.Cleanup(b.shutdown)
 	b.ensure(opts.Topics...)
 	b.recorder = newRecorder(t, opts.Broker.Brokers(), cfg.TopicPrefix)
@@ -77,7 +81,7 @@ func startBroker(t testing.TB, prefix string) *embedded.Broker {
 }
 
 func (b *Bus) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 	defer cancel()
 	if err := b.Shutdown(ctx); err != nil {
 		b.t.Errorf("bustest: %v", err)
@@ -86,7 +90,7 @@ func (b *Bus) shutdown() {
 
 func (b *Bus) ensure(topics ...eventbus.AnyTopic) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 	defer cancel()
 	if err := b.EnsureTopics(ctx, topics...); err != nil {
 		b.t.Fatalf("bustest: %v", err)
@@ -116,7 +120,7 @@ func (b *Bus) Start(subs ...eventbus.Subscription) (stop func()) {
 
 func (b *Bus) waitReady(ended chan error) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 	defer cancel()
 	ready := make(chan error, 1)
 	go func() { ready <- b.WaitReady(ctx) }()

@@ -57,10 +57,10 @@ func (r *recorder) until(ctx context.Context, topic string, enough func([]*kgo.R
 }
 
 // RequirePublished waits until an event was published on the topic that match accepts (nil accepts any) and returns the first such.
-// After [Timeout] it fails the test and lists the ids and sources of what was published instead, never a payload.
+// After [Options.Timeout] it fails the test and lists the ids and sources of what was published instead, never a payload.
 func RequirePublished[T any](t testing.TB, b *Bus, topic *eventbus.Topic[T], match func(*eventbus.BaseEvent[T]) bool) *eventbus.BaseEvent[T] {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 	defer cancel()
 	var found *eventbus.BaseEvent[T]
 	records, err := b.recorder.until(ctx, b.recorder.prefix+topic.Name(), func(records []*kgo.Record) bool {
@@ -73,7 +73,7 @@ func RequirePublished[T any](t testing.TB, b *Bus, topic *eventbus.Topic[T], mat
 		return false
 	})
 	if err != nil {
-		t.Fatalf("bustest: no matching event on %s within %v; published there: %s", topic.Name(), Timeout, list(decodeAll(topic, records)))
+		t.Fatalf("bustest: no matching event on %s within %v; published there: %s", topic.Name(), b.timeout, list(decodeAll(topic, records)))
 	}
 	return found
 }
@@ -81,7 +81,7 @@ func RequirePublished[T any](t testing.TB, b *Bus, topic *eventbus.Topic[T], mat
 // Published returns every event that is on the topic now, in the order of its partitions' offsets. What does not decode is left out.
 func Published[T any](t testing.TB, b *Bus, topic *eventbus.Topic[T]) []*eventbus.BaseEvent[T] {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.timeout)
 	defer cancel()
 	name := b.recorder.prefix + topic.Name()
 	ends, err := kadm.NewClient(b.recorder.client).ListCommittedOffsets(ctx, name)
