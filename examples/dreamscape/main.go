@@ -1,0 +1,34 @@
+// Command dreamscape runs all five services in one process, on an embedded broker or on the cluster that KAFKA_BROKERS names, and
+// logs every event that passes:
+//
+//	go run ./examples/dreamscape            # until Ctrl-C, on the ports 3001 to 3005; prints what to try
+//	go run ./examples/dreamscape -once      # a traveller's whole journey, checked; exits 0 only if all of it went as it should
+//	go run ./examples/dreamscape -once -v   # with the event log
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/dreamscape/eventbus/examples/internal/dreamscape"
+)
+
+func main() {
+	once := flag.Bool("once", false, "drive a traveller's journey through the services, print what came of it, and exit")
+	verbose := flag.Bool("v", false, "log every event with -once too")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal does not wait for the drain
+	run := dreamscape.Serve
+	if *once {
+		run = dreamscape.Once
+	}
+	if err := run(ctx, dreamscape.Options{Out: os.Stdout, Verbose: *verbose}); err != nil {
+		fmt.Fprintln(os.Stderr, "dreamscape:", err)
+		os.Exit(1)
+	}
+}
