@@ -169,7 +169,7 @@ func (a *assignment) process(r *kgo.Record) bool {
 	if errors.Is(f.err, errStopping) || !a.deadLetter(r, *f) {
 		return false
 	}
-	a.consumer.tellHandled(r, raw, *f, 0)
+	a.consumer.tellHandled(r, raw, *f)
 	return true
 }
 
@@ -206,7 +206,7 @@ func (a *assignment) handle(r *kgo.Record, raw *RawEvent) *failure {
 		a.consumer.bus.count.tried(took, attempt)
 		if err == nil {
 			a.consumer.bus.count.consumed.Add(1)
-			a.consumer.tellHandled(r, raw, failure{attempts: attempt}, took)
+			a.consumer.tellHandled(r, raw, failure{attempts: attempt, took: took})
 			return nil
 		}
 		if a.isStopping() {
@@ -217,7 +217,7 @@ func (a *assignment) handle(r *kgo.Record, raw *RawEvent) *failure {
 		}
 		wait, again := a.route.retry.again(err, attempt)
 		if !again {
-			return &failure{class: classify(err), err: err, attempts: attempt, first: first}
+			return &failure{class: classify(err), err: err, attempts: attempt, first: first, took: took}
 		}
 		a.setWaiting(fmt.Sprintf("try %d of offset %d", attempt+1, r.Offset))
 		ok := a.sleep(wait)
@@ -250,7 +250,11 @@ func (a *assignment) try(r *kgo.Record, raw *RawEvent, attempt int) error {
 		}()
 		err = a.route.handler(ctx, raw)
 	}()
-	return <-result
+	err := <-result
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return timeoutError{err}
+	}
+	return err
 }
 
 func (a *assignment) setWaiting(what string) {

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ type Bus struct {
 	link    link
 	count   counters
 
+	shut    atomic.Bool
+	down    chan struct{}   // closed when the first Shutdown is through
 	ending  context.Context // ends when Shutdown begins: every Run drains
 	end     context.CancelFunc
 	closed  atomic.Bool        // publishing is over
@@ -50,7 +53,10 @@ func New(cfg Config) (*Bus, error) {
 	if err := refuseClientOptions(cfg.Client); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{}, changed: make(chan struct{})}
+	b := &Bus{
+		cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{},
+		changed: make(chan struct{}), down: make(chan struct{}),
+	}
 	b.flights.wake = make(chan struct{}, 1)
 	b.link.started = time.Now()
 	if b.client, err = kgo.NewClient(b.producerOptions()...); err != nil {
@@ -177,6 +183,8 @@ func (b *Bus) WaitReady(ctx context.Context) error {
 			return nil
 		}
 		select {
+		case <-b.ending.Done():
+			return fmt.Errorf("eventbus: not ready: %w", ErrClosed)
 		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("eventbus: not ready: %s: %w", missing, b.withCause(context.Cause(ctx)))
@@ -201,15 +209,20 @@ func (b *Bus) unready() (string, <-chan struct{}) {
 
 // Shutdown ends the bus in the order that loses nothing: every Run drains, then every event handed over gets its result, then the
 // connections close. ctx bounds the waiting, not the closing; the error says how many events were given up. Publishing afterwards
-// is [ErrClosed]. Calling it again is an error-free no-op.
+// is [ErrClosed]. Another call waits for the first, until its own ctx ends, and returns nil.
 func (b *Bus) Shutdown(ctx context.Context) error {
-	if b.ending.Err() != nil {
+	if b.shut.Swap(true) {
+		select {
+		case <-b.down:
+		case <-ctx.Done():
+		}
 		return nil
 	}
+	defer close(b.down)
 	b.end()
 	drained := b.waitRuns(ctx)
 	b.closed.Store(true)
-	flushed := errors.Join(b.client.Flush(ctx), b.letters.Flush(ctx))
+	flushed := cmp.Or(b.client.Flush(ctx), b.letters.Flush(ctx))
 	given := b.client.BufferedProduceRecords() + b.letters.BufferedProduceRecords()
 	b.stop()
 	b.client.Close() // before the wait: it ends questions that hang
@@ -251,8 +264,8 @@ func (b *Bus) Metrics() Metrics {
 }
 
 // Ping publishes the bare value "ping" to dreamscape.health.check, keyed by the service's name, and waits for its acknowledgement:
-// an explicit end-to-end check, as the TypeScript package makes it. It blocks and fails like [Bus.Publish]. Don't make it a probe:
-// it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
+// an explicit end-to-end check, as the TypeScript package makes it. It blocks, fails and is counted like a [Bus.Publish]. Don't
+// make it a probe: it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
 func (b *Bus) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
 	defer cancel()

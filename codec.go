@@ -29,6 +29,7 @@ type DecodeError struct {
 	Reason string
 }
 
+// Error says what was expected and where, never the value.
 func (e *DecodeError) Error() string { return "undecodable event: " + e.Reason }
 
 // parseJSON reads one strict JSON value into maps, slices, strings, booleans, nil and json.Number.

@@ -34,7 +34,8 @@ type Config struct {
 	// MaxBufferedEvents bounds the events handed over and not acknowledged; publishing blocks while they are that many.
 	// Default: 10,000.
 	MaxBufferedEvents int
-	// MaxBufferedBytes bounds their bytes likewise, so it is also the size of the largest event. Default: 64 MiB.
+	// MaxBufferedBytes bounds their bytes likewise. One event may have about 1 MB (franz-go's ProducerBatchMaxBytes). Default:
+	// 64 MiB.
 	MaxBufferedBytes int
 	// Retry is how failing handlers are tried again, where a route has no policy of its own.
 	Retry RetryPolicy
@@ -68,8 +69,10 @@ const (
 	defaultMaxBytes       = 64 << 20
 )
 
-// FromEnv returns the configuration that the environment asks for, in the variables that README lists. Each error names its
-// variable. The result may be changed before [New].
+// FromEnv returns the configuration that the environment asks for: KAFKA_BROKERS (comma-separated), KAFKA_TOPIC_PREFIX,
+// KAFKA_PUBLISH_TIMEOUT (such as 30s), KAFKA_TLS (true or false), KAFKA_TLS_CA_FILE (PEM), KAFKA_SASL_MECHANISM (PLAIN,
+// SCRAM-SHA-256 or SCRAM-SHA-512), KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD. Each error names its variable. The result may be
+// changed before [New], which checks the rest.
 func FromEnv(service string) (Config, error) {
 	cfg := Config{Service: service, TopicPrefix: os.Getenv("KAFKA_TOPIC_PREFIX")}
 	var errs []error

@@ -95,7 +95,12 @@ var (
 )
 
 func wrap(middleware []Middleware) RawHandler {
-	handler := func(ctx context.Context, e *RawEvent) error { return e.bound(ctx) }
+	handler := func(ctx context.Context, e *RawEvent) error {
+		if e.bound == nil {
+			return Permanent(errors.New("eventbus: middleware passed on another event than it was given"))
+		}
+		return e.bound(ctx)
+	}
 	for _, m := range slices.Backward(middleware) {
 		handler = m(handler)
 	}
@@ -218,6 +223,9 @@ func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
 			return
 		}
 		any = true
+		if topic == "" {
+			return // of the group's session, which OnGroupManageError names
+		}
 		var lost *kgo.ErrDataLoss
 		if errors.As(err, &lost) {
 			c.log.Error("data loss: records are gone from the topic before this group read them", "topic", topic, "partition", partition, "error", err)
@@ -354,13 +362,13 @@ func (c *consumer) reportSchema(r *kgo.Record, err error) {
 }
 
 // tellHandled calls the hooks when the group is done with an event.
-func (c *consumer) tellHandled(r *kgo.Record, raw *RawEvent, f failure, took time.Duration) {
+func (c *consumer) tellHandled(r *kgo.Record, raw *RawEvent, f failure) {
 	if len(c.bus.cfg.Hooks) == 0 {
 		return
 	}
 	info := HandledInfo{
 		Topic: c.routes[r.Topic].topic.name, Partition: r.Partition, Offset: r.Offset, Group: c.sub.Group, KeyHash: KeyHash(r.Key),
-		Attempts: f.attempts, Took: took, DeadLetter: f.class,
+		Attempts: f.attempts, Took: f.took, DeadLetter: f.class,
 	}
 	if raw != nil {
 		info.EventID, info.Source, info.CorrelationID = raw.EventID, raw.Source, raw.CorrelationID

@@ -455,3 +455,69 @@ func TestStoppingIsBoundedWhileTheBrokerIsFrozen(t *testing.T) {
 		require.Less(t, time.Since(frozen), 5*time.Second)
 	})
 }
+
+func TestADeadlineOfWhatTheHandlerCallsIsNoTimeout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var told []eventbus.HandledInfo
+		bus := w.bus(func(c *eventbus.Config) {
+			c.Hooks = []eventbus.Hooks{{}, {Handled: func(i eventbus.HandledInfo) { told = append(told, i) }}}
+		})
+		r := w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			time.Sleep(time.Second)
+			return context.DeadlineExceeded // as a database driver's
+		}, &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: 2}}, nil)
+		publish(w, bus, 1)
+		w.until("dead-lettered", func() bool { return w.held(orders+".dlq.group") == 1 })
+		require.NoError(t, r.end())
+		require.Len(t, told, 1)
+		require.Equal(t, eventbus.ClassTransient, told[0].DeadLetter)
+		require.Equal(t, 2, told[0].Attempts)
+		require.Equal(t, time.Second, told[0].Took)
+		require.Equal(t, eventbus.KeyHash([]byte("o")), told[0].KeyHash)
+	})
+}
+
+func TestMiddlewareThatSwapsTheEventIsToldSo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) {
+			c.Middleware = []eventbus.Middleware{func(next eventbus.RawHandler) eventbus.RawHandler {
+				return func(ctx context.Context, e *eventbus.RawEvent) error {
+					return next(ctx, &eventbus.RawEvent{EventID: e.EventID})
+				}
+			}}
+		})
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error { return nil }, nil, nil)
+		publish(w, bus, 1)
+		w.until("dead-lettered", func() bool { return w.held(orders+".dlq.group") == 1 })
+		d, err := eventbus.ParseDeadLetter(w.read(orders+".dlq.group", 1)[0])
+		require.NoError(t, err)
+		require.Equal(t, eventbus.ClassPermanent, d.Class)
+		require.Contains(t, d.Error, "middleware")
+	})
+}
+
+func TestMiddlewareRunsOutsideInForEachTry(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var seen journal
+		around := func(name string) eventbus.Middleware {
+			return func(next eventbus.RawHandler) eventbus.RawHandler {
+				return func(ctx context.Context, e *eventbus.RawEvent) error {
+					d, _ := eventbus.DeliveryFrom(ctx)
+					seen.add("%s %s %d", name, e.EventType, d.Attempt)
+					return next(ctx, e)
+				}
+			}
+		}
+		bus := w.bus(func(c *eventbus.Config) { c.Middleware = []eventbus.Middleware{around("outer"), around("inner")} })
+		w.run(bus, func(ctx context.Context, _ *eventbus.BaseEvent[order]) error {
+			if d, _ := eventbus.DeliveryFrom(ctx); d.Attempt == 1 {
+				return errors.New("again")
+			}
+			seen.add("handled")
+			return nil
+		}, nil, nil)
+		publish(w, bus, 1)
+		w.until("handled", func() bool { return len(seen.all()) == 5 })
+		require.Equal(t, []string{"outer acme.orders 1", "inner acme.orders 1", "outer acme.orders 2", "inner acme.orders 2", "handled"}, seen.all())
+	})
+}

@@ -48,7 +48,7 @@ const (
 func DeadLetterTopic(topic, group string) string { return topic + dlqInfix + group }
 
 // DeadLetter is what a dead letter's headers say. Its record has the key, the value and the headers of the original, byte for byte,
-// and is in the same partition where the dead-letter topic has it.
+// but for those headers that an earlier dead letter of it had, and is in the same partition where the dead-letter topic has it.
 type DeadLetter struct {
 	Topic         string // Kafka's name of the original's topic
 	Partition     int32
@@ -113,6 +113,7 @@ type failure struct {
 	err      error
 	attempts int
 	first    time.Time
+	took     time.Duration // the last try
 }
 
 // record makes the dead letter of r. Each trim leaves a larger part out: first the stack, then the error text; never the value.

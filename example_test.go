@@ -11,8 +11,8 @@ import (
 	"github.com/dreamscape/eventbus/embedded"
 )
 
-// quick start: README has the lines from here on.
-func run(ctx context.Context) error {
+// quick start: README has the lines from here
+func authService(ctx context.Context) error {
 	cfg, err := eventbus.FromEnv("auth-service") // KAFKA_BROKERS, else localhost:9092
 	if err != nil {
 		return err
@@ -32,15 +32,15 @@ func run(ctx context.Context) error {
 	if err := bus.Publish(ctx, eventbus.UserCreated.New(ada)); err != nil {
 		return err
 	}
-	err = bus.Run(ctx, sub) // until ctx ends, then drains
+	err = bus.Run(ctx, sub) // until ctx ends; then it drains
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return errors.Join(err, bus.Shutdown(ctx))
 }
 
-// quick start: to here.
+// quick start: to here
 
-// The quick start on a broker in this process.
+// A service that publishes an event and handles it, on a broker in this process.
 func Example() {
 	broker, err := embedded.Start(embedded.Options{})
 	if err != nil {
@@ -51,16 +51,17 @@ func Example() {
 	os.Setenv("KAFKA_BROKERS", broker.Brokers()[0])
 	defer os.Unsetenv("KAFKA_BROKERS")
 
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) // a service: signal.NotifyContext
 	openSession = func(_ context.Context, userID string) error {
 		fmt.Println("session opened for", userID)
-		stop() // a service goes on until SIGTERM
+		stop()
 		return nil
 	}
-	fmt.Println("error:", run(ctx))
+	fmt.Println("error:", authService(ctx))
 	// Output:
 	// session opened for u-1
 	// error: <nil>
 }
 
+// openSession is what the service does: code that knows nothing of Kafka.
 var openSession func(ctx context.Context, userID string) error

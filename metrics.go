@@ -34,36 +34,36 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 // Hooks are told what happens to events, for logs and metrics. Every func may be nil. They are called synchronously, by several
 // goroutines at once, so they must be quick and safe for concurrent use. Nothing in them shows a payload or a key.
 type Hooks struct {
-	// Published is called once for every event that a publish was asked to send, when its result is known.
+	// Published is called once for every event that passed the checks of a publish, when its result is known.
 	Published func(PublishedInfo)
 	// Handled is called once for every event when a group is done with it: handled or dead-lettered.
 	Handled func(HandledInfo)
 }
 
-// PublishedInfo tells of a publish that ended. Partition and Offset are -1 where it failed.
+// PublishedInfo tells of a publish that ended.
 type PublishedInfo struct {
-	Topic         string
-	Partition     int32
-	Offset        int64
+	Topic         string // without Config.TopicPrefix
+	Partition     int32  // -1 where it failed
+	Offset        int64  // -1 where it failed
 	EventID       string
 	Source        string
 	CorrelationID string
-	KeyHash       string // of the record's key, see KeyHash
-	Took          time.Duration
-	Err           error
+	KeyHash       string        // of the record's key, see KeyHash
+	Took          time.Duration // from the call to the result
+	Err           error         // nil, or it wraps ErrNotSent or ErrOutcomeUnknown
 }
 
 // HandledInfo tells of an event that a group is done with.
 type HandledInfo struct {
-	Topic         string
+	Topic         string // without Config.TopicPrefix
 	Partition     int32
 	Offset        int64
-	Group         string
+	Group         string // without Config.TopicPrefix
 	EventID       string // "" where the record could not be decoded
 	Source        string
 	CorrelationID string
 	KeyHash       string
-	Attempts      int
+	Attempts      int           // 0 where the record did not get to the handler
 	Took          time.Duration // of the last try
 	DeadLetter    Class         // why it was dead-lettered; "" where it was handled
 }

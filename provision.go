@@ -19,6 +19,9 @@ import (
 // topic gets as many partitions as its source has, which is created first where it is among topics. It blocks until the cluster
 // knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
 func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
+	if b.closed.Load() {
+		return fmt.Errorf("eventbus: EnsureTopics: %w", ErrClosed)
+	}
 	var sources, letters []*topicSpec
 	for i, t := range topics {
 		switch {

@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	// ErrNotSent says that an event was certainly not written: it was invalid, or there was no room in the buffer in time, or
-	// the bus was shut down, or Kafka does not know its topic. Publish it again once the cause, which is wrapped too, is mended.
+	// ErrNotSent says that an event was certainly not written: it was invalid or too large, or there was no room in the buffer in
+	// time, or the bus was shut down, or Kafka does not know its topic. Publish it again once the cause, which is wrapped too,
+	// is mended.
 	ErrNotSent = errors.New("not sent")
 	// ErrOutcomeUnknown says that an event was handed over and not acknowledged in time: it may have been written, or may yet
 	// be. The cause is wrapped where it is known, such as a wrong password. Publishing the event again may double it on the
@@ -27,7 +28,7 @@ var (
 	ErrClosed = errors.New("bus is shut down")
 
 	errBatch   = errors.New("another event of the batch is invalid")
-	errTimeout = errors.New("no acknowledgement within PublishTimeout")
+	errTimeout = fmt.Errorf("no acknowledgement within PublishTimeout: %w", context.DeadlineExceeded)
 	errFull    = errors.New("no room in the publish buffer")
 )
 
@@ -38,6 +39,7 @@ type PublishError struct {
 	Errors []error
 }
 
+// Error lists the events that failed, by their index, with their errors.
 func (e *PublishError) Error() string {
 	failed := e.Unwrap()
 	if len(e.Errors) == 1 {
@@ -100,8 +102,9 @@ func (b *Bus) await(ctx context.Context, flights []*flight, landed *sync.WaitGro
 }
 
 // PublishAsync writes one event and calls done with its result, as [Bus.Publish] would return it, exactly once. It blocks only
-// while the buffer is full, until ctx ends; ctx ends nothing else. done runs on a goroutine of the bus, in the order of the
-// acknowledgements, must be quick and must not publish synchronously. A nil done has failures logged.
+// while the buffer is full, until ctx ends; ctx ends nothing else. An event that the checks refuse has done called before
+// PublishAsync returns; else done runs on a goroutine of the bus, in the order of the acknowledgements, must be quick and must not
+// publish synchronously. A nil done has failures logged.
 func (b *Bus) PublishAsync(ctx context.Context, e AnyEvent, done func(error)) {
 	if done == nil {
 		done = func(err error) {
@@ -122,12 +125,14 @@ func (b *Bus) PublishAsync(ctx context.Context, e AnyEvent, done func(error)) {
 		return
 	}
 	f := flights[0]
-	f.done = report
-	timer := time.AfterFunc(b.cfg.PublishTimeout, func() { b.finish(f, b.unknown(errTimeout)) })
+	var over atomic.Pointer[time.Timer]
 	f.done = func(err error) {
-		timer.Stop()
+		if t := over.Load(); t != nil {
+			t.Stop()
+		}
 		report(err)
 	}
+	over.Store(time.AfterFunc(b.cfg.PublishTimeout, func() { b.finish(f, b.unknown(errTimeout)) }))
 	b.send(ctx, f)
 }
 
@@ -226,11 +231,19 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 		return
 	}
 	b.flights.add(f)
-	b.client.Produce(context.WithoutCancel(ctx), f.record, func(_ *kgo.Record, err error) {
+	b.client.Produce(context.WithoutCancel(ctx), f.record, func(r *kgo.Record, err error) {
 		b.buffer.Leave(f.size)
 		b.flights.remove(f)
+		b.forget(r.Topic, err)
 		b.finish(f, produceError(err))
 	})
+}
+
+// forget has the client look a topic up anew that was deleted and made again; it would go on with the old one for ever.
+func (b *Bus) forget(topic string, err error) {
+	if errors.Is(err, kerr.UnknownTopicID) {
+		go b.client.PurgeTopicsFromProducing(topic) // not from within a promise; it ends with the client at the latest
+	}
 }
 
 func (b *Bus) enter(ctx context.Context, f *flight) error {
@@ -242,6 +255,10 @@ func (b *Bus) enter(ctx context.Context, f *flight) error {
 	}
 	if err := b.buffer.Enter(ctx, f.size); err != nil {
 		return fmt.Errorf("%w: %w", errFull, b.withCause(err))
+	}
+	if b.closed.Load() { // while it waited
+		b.buffer.Leave(f.size)
+		return ErrClosed
 	}
 	return nil
 }
@@ -282,7 +299,8 @@ func produceError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.InvalidTopicException):
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID),
+		errors.Is(err, kerr.InvalidTopicException):
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)

@@ -210,3 +210,60 @@ func TestShutdownFlushes(t *testing.T) {
 		require.EqualValues(t, 500, w.held(orders))
 	})
 }
+
+func TestPublishAsyncWithATinyTimeout(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.PublishTimeout = time.Nanosecond })
+		results := make(chan error, 50)
+		for i := range cap(results) {
+			bus.PublishAsync(context.Background(), w.order("o", i), func(err error) { results <- err })
+		}
+		for range cap(results) {
+			if err := <-results; err != nil {
+				require.ErrorIs(t, err, eventbus.ErrOutcomeUnknown)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+			}
+		}
+		w.until("written all the same", func() bool { return w.held(orders) == 50 })
+	})
+}
+
+func TestAPublishThatWaitsForRoomIsToldOfTheShutdown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.MaxBufferedEvents = 1 })
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		bus.PublishAsync(context.Background(), w.order("o", 1), func(error) {})
+		waiting := make(chan error, 1)
+		go func() { waiting <- bus.Publish(context.Background(), w.order("o", 2)) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		var calls sync.WaitGroup
+		for range 3 { // at once: one does it, the others wait for it
+			calls.Go(func() { _ = bus.Shutdown(ctx) })
+		}
+		calls.Wait()
+		err := <-waiting
+		require.ErrorIs(t, err, eventbus.ErrNotSent)
+		require.ErrorIs(t, err, eventbus.ErrClosed)
+		require.ErrorIs(t, bus.WaitReady(context.Background()), eventbus.ErrClosed)
+		require.ErrorIs(t, bus.EnsureTopics(context.Background(), w.orders), eventbus.ErrClosed)
+	})
+}
+
+func TestPublishingGoesOnAfterATopicWasMadeAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		require.NoError(t, bus.Publish(context.Background(), w.order("o", 1)))
+		require.NoError(t, w.cluster.DeleteTopic(orders))
+		require.NoError(t, w.cluster.CreateTopic(orders, 1, nil))
+		err := bus.Publish(context.Background(), w.order("o", 2))
+		require.ErrorIs(t, err, eventbus.ErrNotSent, "the old topic is gone with all it had")
+		for tries := 0; err != nil && tries < 20; tries++ { // what is buffered while the client forgets the old topic fails too
+			err = bus.Publish(context.Background(), w.order("o", 2))
+		}
+		require.NoError(t, err)
+		require.Positive(t, w.held(orders))
+		require.Less(t, w.took(), 10*time.Second)
+	})
+}

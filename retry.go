@@ -1,7 +1,6 @@
 package eventbus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,7 +8,7 @@ import (
 )
 
 // RetryPolicy says how often and how long apart a failing event is tried. The zero value is 4 tries, 100, 200 and 400 ms apart.
-// While an event waits, the later events of its key wait behind it.
+// While an event waits, the later ones of its partition wait behind it.
 type RetryPolicy struct {
 	Attempts int           // tries in all, the first one included. 0: 4; 1: never again
 	Initial  time.Duration // the wait after the first try; it doubles after each. Default: 100 ms
@@ -87,7 +86,7 @@ type Class string
 
 // The classes of failures, as in the header eb-error-class.
 const (
-	ClassPermanent Class = "permanent" // the handler said so by Permanent
+	ClassPermanent Class = "permanent" // the handler said so by Permanent, or could not publish an invalid event
 	ClassTransient Class = "transient" // the handler failed at every try
 	ClassDecode    Class = "decode"    // the record is no event: see DecodeError
 	ClassSchema    Class = "schema"    // the payload breaks its schema: see SchemaError
@@ -103,13 +102,14 @@ func classify(err error) Class {
 		panicked  *panicError
 		decode    *DecodeError
 		broken    *SchemaError
+		late      timeoutError
 	)
 	switch {
 	case errors.As(err, &panicked):
 		return ClassPanic
 	case errors.As(err, &permanent), errors.As(err, &decode), errors.As(err, &broken):
 		return ClassPermanent
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &late):
 		return ClassTimeout
 	}
 	return ClassTransient
@@ -126,6 +126,11 @@ func (p RetryPolicy) again(err error, attempt int) (time.Duration, bool) {
 	}
 	return p.wait(attempt), true
 }
+
+// timeoutError is what a handler returned after its own time was over. A deadline of what it called is no such thing.
+type timeoutError struct{ error }
+
+func (e timeoutError) Unwrap() error { return e.error }
 
 // panicError is what a panicking handler is turned into. The panic's value may hold a payload, so its text does not show it.
 type panicError struct {

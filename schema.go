@@ -28,6 +28,7 @@ type Violation struct {
 	Rule  string // such as "is required" or `format "email"`
 }
 
+// Error lists the violations.
 func (e *SchemaError) Error() string {
 	parts := make([]string, len(e.Violations))
 	for i, v := range e.Violations {

@@ -22,7 +22,7 @@ type Subscription struct {
 	RebalanceTimeout time.Duration
 	// SessionTimeout is after which silence the group takes a member for dead. Default: 45 s.
 	SessionTimeout time.Duration
-	// FailFast has Run return an error when, 5 s after its start, a topic is missing, a permission refused or a login failed.
+	// FailFast has Run return an error when, 3 s after its start, a topic is missing, a permission refused or a login failed.
 	// Default: such a thing is named in health and in the log and waited for.
 	FailFast bool
 }

@@ -25,9 +25,10 @@ type TopicOptions[T any] struct {
 	// publish, must not change the payload, and must not return "". nil: events have no key, are spread over the partitions
 	// and have no order.
 	Key func(payload T) string
-	// Schema is a JSON Schema 2020-12 document that payloads are checked against, before they are published and before they
-	// are handled; its $schema says 2020-12 or nothing. References out of the document are refused. Fields marked writeOnly are secrets and masked wherever a
-	// person looks. nil: a payload only has to be an object that decodes into T.
+	// Schema is a JSON Schema document that payloads are checked against, before they are published and before they are
+	// handled. It is of draft 2020-12, whether its $schema says so or nothing. References out of the document are refused.
+	// Fields marked writeOnly are secrets and masked wherever a person looks. nil: a payload only has to be an object that
+	// decodes into T.
 	Schema []byte
 	// Type is the envelope's eventType. Default: the topic's name, without "dreamscape." where it starts so.
 	Type string
@@ -132,7 +133,7 @@ func (t *Topic[T]) New(payload T) *BaseEvent[T] {
 // Handler handles one event. nil acknowledges it; an error has it tried again by the [RetryPolicy] and then dead-lettered
 // ([Permanent] at once). It may be called again with the same event after a crash or a rebalance, so its effect must be
 // repeatable: remember EventID. Pass ctx on when publishing: the new event then inherits the correlation id. ctx is cancelled
-// when the handler's time is over, or when the drain time is at a shutdown or a rebalance.
+// when the handler's time is over, or the drain time is, at a shutdown or a rebalance.
 type Handler[T any] func(ctx context.Context, e *BaseEvent[T]) error
 
 // HandleOptions are the optional properties of a [Route]; its zero value works.

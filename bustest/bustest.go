@@ -66,7 +66,7 @@ func NewWith(t testing.TB, opts Options) *Bus {
 	b := &Bus{Bus: bus, Broker: opts.Broker, t: t, timeout: cmp.Or(opts.Timeout, Timeout)}
 	t.Cleanup(b.shutdown)
 	b.ensure(opts.Topics...)
-	b.recorder = newRecorder(t, opts.Broker.Brokers(), cfg.TopicPrefix)
+	b.recorder = newRecorder(t, cfg)
 	return b
 }
 

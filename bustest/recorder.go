@@ -3,9 +3,11 @@ package bustest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,19 +25,27 @@ type recorder struct {
 	records map[string][]*kgo.Record // by Kafka's topic name
 }
 
-func newRecorder(t testing.TB, brokers []string, prefix string) *recorder {
+func newRecorder(t testing.TB, cfg eventbus.Config) *recorder {
 	t.Helper()
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(brokers...),
+	opts := append(slices.Clone(cfg.Client),
+		kgo.SeedBrokers(cfg.Brokers...),
+		kgo.MetadataMinAge(50*time.Millisecond), // else a second topic waits 5 s
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	)
+	if cfg.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(cfg.TLS))
+	}
+	if cfg.SASL != nil {
+		opts = append(opts, kgo.SASL(cfg.SASL))
+	}
+	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		t.Fatalf("bustest: %v", err)
 	}
 	t.Cleanup(client.Close)
-	return &recorder{prefix: prefix, client: client, watched: map[string]bool{}, records: map[string][]*kgo.Record{}}
+	return &recorder{prefix: cfg.TopicPrefix, client: client, watched: map[string]bool{}, records: map[string][]*kgo.Record{}}
 }
 
 // until reads the topic until enough says so of the records so far, or ctx ends. It returns the records.

@@ -24,7 +24,7 @@ type Options struct {
 	TopicPrefix string
 	// Partitions of each topic. Default: 3.
 	Partitions int
-	// Kfake are further options of the fake, such as TLS, SASL or a virtual network.
+	// Kfake are further options of the fake, such as TLS, SASL or a virtual network; kfake.Ports with more ports makes more brokers.
 	Kfake []kfake.Opt
 }
 
