@@ -2,34 +2,8 @@
 package main
 
 import (
-	"context"
-	"flag"
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
-
-	"github.com/dreamscape/eventbus"
-	"github.com/dreamscape/eventbus/examples/internal/service"
 	"github.com/dreamscape/eventbus/examples/internal/voyage"
+	"github.com/dreamscape/eventbus/examples/internal/service"
 )
 
-func main() {
-	addr := flag.String("addr", voyage.App.Addr, "address of the HTTP API")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	if err := run(ctx, *addr); err != nil {
-		slog.Error("service failed", "error", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, addr string) error {
-	cfg, err := eventbus.FromEnv(voyage.App.Name)
-	if err != nil {
-		return err
-	}
-	return service.Run(ctx, voyage.App, cfg, addr)
-}
+func main() { service.Main(voyage.App) }
