@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/dreamscape/eventbus/examples/internal/user"
 	"github.com/dreamscape/eventbus/examples/internal/service"
+	"github.com/dreamscape/eventbus/examples/internal/user"
 )
 
 func main() { service.Main(user.App) }

@@ -2,8 +2,8 @@
 package main
 
 import (
-	"github.com/dreamscape/eventbus/examples/internal/voyage"
 	"github.com/dreamscape/eventbus/examples/internal/service"
+	"github.com/dreamscape/eventbus/examples/internal/voyage"
 )
 
 func main() { service.Main(voyage.App) }
