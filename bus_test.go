@@ -1,6 +1,8 @@
 package eventbus_test
 
 import (
+	"flag"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +10,15 @@ import (
 	"github.com/dreamscape/eventbus/embedded"
 	"github.com/dreamscape/eventbus/internal/conformance"
 )
+
+// TestMain lets more tests wait at once than there are processors: the conformance suite waits more than it computes.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // TestConformance is the suite that a container and a real cluster run too (internal/itest).
 func TestConformance(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -95,17 +94,12 @@ func (w *world) held(topic string) int64 {
 
 // commits are the group's committed offsets of a topic, by partition.
 func (w *world) commits(topic string) map[int32]int64 {
-	cl, err := kgo.NewClient(append(w.client(), kgo.SeedBrokers(w.cluster.ListenAddrs()...))...)
-	require.NoError(w, err)
-	defer cl.Close()
-	offsets, err := kadm.NewClient(cl).FetchOffsets(context.Background(), "group")
-	require.NoError(w, err)
 	commits := map[int32]int64{}
-	offsets.Each(func(o kadm.OffsetResponse) {
-		if o.Topic == topic {
-			commits[o.Partition] = o.At
+	if info := w.cluster.GroupInfo("group"); info != nil {
+		for partition, c := range info.Commits[topic] {
+			commits[partition] = c.Offset
 		}
-	})
+	}
 	return commits
 }
 
