@@ -108,7 +108,8 @@ func wrap(middleware []Middleware) RawHandler {
 }
 
 func (c *consumer) options() []kgo.Opt {
-	opts := append([]kgo.Opt{kgo.MaxDecompressBatchBytes(64 << 20)}, c.bus.clientOptions()...)
+	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on.
+	opts := append([]kgo.Opt{kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond)}, c.bus.clientOptions()...)
 	return append(opts,
 		kgo.WithHooks(c),
 		kgo.ConsumerGroup(c.group),

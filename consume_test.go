@@ -453,6 +453,7 @@ func TestStoppingIsBoundedWhileTheBrokerIsFrozen(t *testing.T) {
 		frozen = time.Now()
 		require.ErrorContains(t, bus.Shutdown(ctx), "1 events were not acknowledged")
 		require.Less(t, time.Since(frozen), 5*time.Second)
+		time.Sleep(time.Minute) // the clients that were left closing end by themselves
 	})
 }
 
@@ -520,4 +521,31 @@ func TestMiddlewareRunsOutsideInForEachTry(t *testing.T) {
 		w.until("handled", func() bool { return len(seen.all()) == 5 })
 		require.Equal(t, []string{"outer acme.orders 1", "inner acme.orders 1", "outer acme.orders 2", "inner acme.orders 2", "handled"}, seen.all())
 	})
+}
+
+func TestAnEventIsHandledSoonAfterARestart(t *testing.T) {
+	inWorld(t, func(w *world) {
+		topic := eventbus.NewTopic("acme.three", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+		for _, key := range []string{"a", "b", "c", "d", "e", "f"} {
+			bus := w.bus(nil)
+			handled := make(chan time.Time, 1)
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error, 1)
+			go func() {
+				ended <- bus.Run(ctx, eventbus.Subscription{Group: "group", Routes: []eventbus.Route{
+					topic.Handle(func(context.Context, *eventbus.BaseEvent[order]) error {
+						handled <- time.Now()
+						return nil
+					}, nil),
+				}})
+			}()
+			require.NoError(t, bus.WaitReady(context.Background()))
+			time.Sleep(200 * time.Millisecond)
+			published := time.Now()
+			require.NoError(t, bus.Publish(context.Background(), topic.New(order{ID: key})))
+			require.Less(t, (<-handled).Sub(published), time.Second)
+			cancel()
+			require.NoError(t, <-ended)
+		}
+	}, kfake.SeedTopics(3, "acme.three", "acme.three.dlq.group"))
 }
