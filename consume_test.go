@@ -549,3 +549,20 @@ func TestAnEventIsHandledSoonAfterARestart(t *testing.T) {
 		}
 	}, kfake.SeedTopics(3, "acme.three", "acme.three.dlq.group"))
 }
+
+func TestAMemberOfAnotherKindIsNamed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.InconsistentGroupProtocol, Count: -1})
+		bus := w.bus(nil)
+		r := w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error { return nil }, nil, nil)
+		w.until("health names it", func() bool {
+			h := bus.Health(context.Background())
+			return len(h.Groups) == 1 && len(h.Groups[0].Problems) > 0
+		})
+		require.Less(t, w.took(), 5*time.Second)
+		require.Contains(t, bus.Health(context.Background()).Groups[0].Problems[0], "such as kafkajs, is a member: move a group as a whole")
+		fault.Remove() // the TypeScript members are stopped
+		require.NoError(t, bus.WaitReady(context.Background()))
+		require.NoError(t, r.end())
+	})
+}

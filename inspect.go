@@ -3,6 +3,7 @@ package eventbus
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
@@ -107,7 +109,7 @@ func (c *consumer) OnGroupManageError(err error) {
 	c.joined = false
 	c.mu.Unlock()
 	text := fmt.Sprintf("group %s: %v", c.group, err)
-	if strings.Contains(err.Error(), "INCONSISTENT_GROUP_PROTOCOL") {
+	if errors.Is(err, kerr.InconsistentGroupProtocol) {
 		text += " (a client of another kind, such as kafkajs, is a member: move a group as a whole)"
 	}
 	c.trouble("group", text)
