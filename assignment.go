@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -58,8 +57,8 @@ func newAssignment(ctx context.Context, c *consumer, topic string, partition int
 	return a
 }
 
-// push queues fetched records. It never waits; it says whether fetching has to pause.
-func (a *assignment) push(records []*kgo.Record, end int64) (full bool) {
+// push queues fetched records, without waiting. Fetching pauses and resumes under the lock, so that neither can overtake the other.
+func (a *assignment) push(records []*kgo.Record, end int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.position < 0 {
@@ -71,29 +70,28 @@ func (a *assignment) push(records []*kgo.Record, end int64) (full bool) {
 	}
 	a.end = max(a.end, end)
 	a.arrived.Signal()
-	full = !a.paused && (len(a.queue) >= maxQueued || a.bytes >= maxQueuedBytes)
-	a.paused = a.paused || full
-	return full
+	if !a.paused && (len(a.queue) >= maxQueued || a.bytes >= maxQueuedBytes) {
+		a.paused = true
+		a.consumer.client.PauseFetchPartitions(map[string][]int32{a.topic: {a.partition}})
+	}
 }
 
 // next waits for a record; nil when the assignment is stopping.
 func (a *assignment) next() *kgo.Record {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for len(a.queue) == 0 && !a.isStopping() {
 		a.arrived.Wait()
 	}
 	if a.isStopping() {
-		a.mu.Unlock()
 		return nil
 	}
 	r := a.queue[0]
 	a.queue[0] = nil
 	a.queue = a.queue[1:]
 	a.bytes -= recordBytes(r)
-	resume := a.paused && len(a.queue) <= maxQueued/2 && a.bytes <= maxQueuedBytes/2
-	a.paused = a.paused && !resume
-	a.mu.Unlock()
-	if resume {
+	if a.paused && len(a.queue) <= maxQueued/2 && a.bytes <= maxQueuedBytes/2 {
+		a.paused = false
 		a.consumer.client.ResumeFetchPartitions(map[string][]int32{a.topic: {a.partition}})
 	}
 	return r
@@ -143,7 +141,7 @@ func (a *assignment) sleep(d time.Duration) bool {
 func (a *assignment) work() {
 	defer close(a.done)
 	for r := a.next(); r != nil; r = a.next() {
-		if !a.process(r) {
+		if !r.Attrs.IsControl() && !a.process(r) { // a transaction's marker is only passed
 			return
 		}
 		a.advance(r)
@@ -189,9 +187,15 @@ func (a *assignment) accept(r *kgo.Record) (*RawEvent, *failure) {
 		return raw, nil
 	}
 	class := ClassDecode
-	var broken *SchemaError
-	if errors.As(err, &broken) {
+	var (
+		broken   *SchemaError
+		panicked *panicError
+	)
+	switch {
+	case errors.As(err, &broken):
 		class = ClassSchema
+	case errors.As(err, &panicked):
+		class = ClassPanic
 	}
 	return raw, &failure{class: class, err: err, first: time.Now()}
 }
@@ -241,14 +245,9 @@ func (a *assignment) try(r *kgo.Record, raw *RawEvent, attempt int) error {
 	defer a.setHandling(time.Time{})
 	result := make(chan error, 1)
 	go func() {
-		var err error = &panicError{kind: "none (it ended its goroutine)"}
-		defer func() {
-			if p := recover(); p != nil {
-				err = &panicError{kind: fmt.Sprintf("%T", p), stack: debug.Stack()}
-			}
-			result <- err
-		}()
-		err = a.route.handler(ctx, raw)
+		err := errGoexit
+		defer func() { result <- err }()
+		err = catch(func() error { return a.route.handler(ctx, raw) })
 	}()
 	err := <-result
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -267,6 +266,21 @@ func (a *assignment) setHandling(since time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.handling = since
+}
+
+// begin sets the position of an assignment that has seen no record yet.
+func (a *assignment) begin(offset int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.position < 0 {
+		a.position = offset
+	}
+}
+
+func (a *assignment) begun() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.position >= 0
 }
 
 // lag is how many records lie between the position and the end as last seen.

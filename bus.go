@@ -5,14 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus/internal/gate"
 )
@@ -105,22 +104,46 @@ func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
 	return errors.Join(errs...)
 }
 
-// register checks every subscription before it makes a consumer of any.
+// register checks every subscription before it makes a consumer of any. The consumers are made without the lock: their clients
+// call back.
 func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	checked, err := b.checkSubscriptions(subs)
 	if err != nil {
 		return nil, err
 	}
-	consumers := make([]*consumer, len(checked))
-	for i, sub := range checked {
-		if consumers[i], err = newConsumer(ctx, b, sub); err != nil {
-			for _, c := range consumers[:i] {
-				c.quit()
-				c.client.CloseAllowingRebalance()
-			}
+	var consumers []*consumer
+	for _, sub := range checked {
+		c, err := newConsumer(ctx, b, sub)
+		if err != nil {
+			closeAll(consumers)
 			return nil, err
+		}
+		consumers = append(consumers, c)
+	}
+	if err := b.enrol(consumers); err != nil {
+		closeAll(consumers)
+		return nil, err
+	}
+	return consumers, nil
+}
+
+func closeAll(consumers []*consumer) {
+	for _, c := range consumers {
+		c.quit()
+		c.client.CloseAllowingRebalance()
+	}
+}
+
+// enrol makes the consumers known, all of them or none: another Run may have come first.
+func (b *Bus) enrol(consumers []*consumer) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ending.Err() != nil {
+		return fmt.Errorf("eventbus: Run: %w", ErrClosed)
+	}
+	for _, c := range consumers {
+		if b.groups[c.group] != nil {
+			return runsAlready(c.sub.Group)
 		}
 	}
 	for _, c := range consumers {
@@ -128,7 +151,11 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 	}
 	b.running++
 	b.changeLocked()
-	return consumers, nil
+	return nil
+}
+
+func runsAlready(group string) error {
+	return fmt.Errorf("eventbus: Subscription %q: Group: it runs on this bus already; put its routes into one Subscription", group)
 }
 
 func (b *Bus) checkSubscriptions(subs []Subscription) ([]Subscription, error) {
@@ -138,11 +165,13 @@ func (b *Bus) checkSubscriptions(subs []Subscription) ([]Subscription, error) {
 	if len(subs) == 0 {
 		return nil, errors.New("eventbus: Run: at least one Subscription is needed")
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	checked := make([]Subscription, len(subs))
 	seen := map[string]bool{}
 	for i, sub := range subs {
 		if seen[sub.Group] || b.groups[b.cfg.TopicPrefix+sub.Group] != nil {
-			return nil, fmt.Errorf("eventbus: Subscription %q: Group: it runs on this bus already; put its routes into one Subscription", sub.Group)
+			return nil, runsAlready(sub.Group)
 		}
 		seen[sub.Group] = true
 		var err error
@@ -328,11 +357,11 @@ func (b *Bus) refuseLate(ctx context.Context) {
 func (b *Bus) refusals(ctx context.Context, late []*flight) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	names := map[string]bool{}
+	names := map[string]kmsg.ACLOperation{}
 	for _, f := range late {
-		names[f.record.Topic] = true
+		names[f.record.Topic] = kmsg.ACLOperationWrite
 	}
-	refused, err := b.topicTroubles(ctx, slices.Collect(maps.Keys(names)))
+	refused, err := b.topicTroubles(ctx, names)
 	if err == nil {
 		return refused
 	}

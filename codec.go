@@ -214,9 +214,10 @@ func marshalPayload(payload any) (jsontext.Value, error) {
 
 // unmarshalPayload decodes a payload that has passed its schema into the topic's type.
 func unmarshalPayload(payload []byte, into any) error {
-	err := json.Unmarshal(payload, into, fromWire)
-	if err == nil {
-		return nil
+	err := catch(func() error { return json.Unmarshal(payload, into, fromWire) }) // the type's own methods may panic
+	var panicked *panicError
+	if err == nil || errors.As(err, &panicked) {
+		return err
 	}
 	var semantic *json.SemanticError
 	if errors.As(err, &semantic) && semantic.GoType != nil {

@@ -3,6 +3,7 @@ package eventbus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -45,7 +46,7 @@ func (c *consumer) commit(as []*assignment) {
 		offsets[a.topic][a.partition] = at
 		chosen[topicPartition{a.topic, a.partition}] = a
 	}
-	if len(chosen) == 0 {
+	if len(chosen) == 0 || !c.untilJoined() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
@@ -57,6 +58,46 @@ func (c *consumer) commit(as []*assignment) {
 		}
 		c.committed(resp, chosen, offsets)
 	})
+}
+
+// untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
+// back, and whoever waits for them.
+func (c *consumer) untilJoined() bool {
+	for deadline := time.Now().Add(commitTimeout); time.Now().Before(deadline); time.Sleep(joinPoll) {
+		if !c.isJoining() {
+			return true
+		}
+	}
+	return false
+}
+
+const joinPoll = 20 * time.Millisecond
+
+func (c *consumer) isJoining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.joining
+}
+
+func (c *consumer) setJoining(joining bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joining = joining
+}
+
+// OnBrokerWrite is called for each request: a rebalance of ours begins when we ask to join.
+func (c *consumer) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if kmsg.Key(key) == kmsg.JoinGroup {
+		c.setJoining(true)
+	}
+}
+
+// OnBrokerE2E is called for each answer: a rebalance of ours ends with the assignment, or with an error on the way.
+func (c *consumer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	switch k := kmsg.Key(key); {
+	case k == kmsg.SyncGroup, k == kmsg.JoinGroup && e2e.Err() != nil:
+		c.setJoining(false)
+	}
 }
 
 func (c *consumer) committed(resp *kmsg.OffsetCommitResponse, chosen map[topicPartition]*assignment, offsets map[string]map[int32]kgo.EpochOffset) {
@@ -86,7 +127,7 @@ func (c *consumer) commitFailed(err error) {
 			return
 		}
 	}
-	c.trouble("commit", "committing offsets: "+err.Error())
+	c.trouble("commit", fmt.Errorf("committing offsets: %w", err))
 }
 
 // committable returns the position to commit, and whether it has moved since the last commit.
@@ -108,20 +149,18 @@ const unhandled = -2
 
 // trouble is something wrong with a consumer, for health.
 type trouble struct {
-	text  string
-	since time.Time
+	err  error
+	seen time.Time // last
 }
 
 // trouble remembers what is wrong and logs it once, until it is resolved or something else is wrong there.
-func (c *consumer) trouble(what, text string) {
+func (c *consumer) trouble(what string, err error) {
 	c.mu.Lock()
 	old, known := c.troubles[what]
-	if !known || old.text != text {
-		c.troubles[what] = trouble{text: text, since: time.Now()}
-	}
+	c.troubles[what] = trouble{err: err, seen: time.Now()}
 	c.mu.Unlock()
-	if !known || old.text != text {
-		c.log.Error("consuming is in trouble", "what", what, "error", text)
+	if !known || old.err.Error() != err.Error() {
+		c.log.Error("consuming is in trouble", "what", what, "error", err)
 		c.bus.change()
 	}
 }

@@ -24,13 +24,20 @@ type consumer struct {
 	log    *slog.Logger
 	work   context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
 	quit   context.CancelFunc // ends work
-	fail   context.CancelCauseFunc
+	end    context.CancelFunc // ends the poll loop
 
 	workers sync.WaitGroup // of assignments, the lost ones included
+	look    chan struct{}  // has an entry: inspect now
 
 	mu       sync.Mutex
 	assigned map[topicPartition]*assignment
 	joined   bool
+	joining  bool      // the client is in a rebalance
+	wasReady bool      // FailFast is for the start
+	fatal    error     // why the consumer ended by itself
+	looked   bool      // an inspection has seen the topics
+	giving   int       // releases under way, in which nobody polls
+	draining bool      // no assignment starts any more
 	polled   time.Time // when a poll last returned
 	troubles map[string]trouble
 
@@ -72,7 +79,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, routes: map[string]*route{}, assigned: map[topicPartition]*assignment{},
-		committing: make(turn, 1), troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
+		committing: make(turn, 1), look: make(chan struct{}, 1), troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 	}
 	for _, r := range sub.Routes {
 		name := b.cfg.TopicPrefix + r.topic.name
@@ -92,6 +99,8 @@ func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
 var (
 	_ kgo.HookNewClient        = (*consumer)(nil)
 	_ kgo.HookGroupManageError = (*consumer)(nil)
+	_ kgo.HookBrokerWrite      = (*consumer)(nil)
+	_ kgo.HookBrokerE2E        = (*consumer)(nil)
 )
 
 func wrap(middleware []Middleware) RawHandler {
@@ -117,6 +126,7 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // nothing published before a new group joined is lost
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the position has to pass a transaction's marker, or the lag would never be 0
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.SessionTimeout(c.sub.SessionTimeout),
 		kgo.RebalanceTimeout(c.sub.RebalanceTimeout),
@@ -131,19 +141,21 @@ func (c *consumer) options() []kgo.Opt {
 
 // run consumes until ctx ends and then drains. Its error is why it ended by itself, or what the drain left undone.
 func (c *consumer) run(ctx context.Context) error {
-	ctx, c.fail = context.WithCancelCause(ctx)
-	defer c.fail(nil)
+	ctx, c.end = context.WithCancel(ctx)
+	defer c.end()
 	background, stop := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })
 
-	err := c.poll(ctx)
-	unfinished := c.release(c.takeAll(), c.sub.DrainTimeout)
+	c.poll(ctx)
+	unfinished := c.release(c.drain(), c.sub.DrainTimeout)
+	c.takeAll()
 	stop()
 	helpers.Wait()
 	c.leave()
 	c.quit()
+	err := c.failed()
 	if !waitFor(c.workers.Wait, drainGrace) || unfinished > 0 {
 		err = errors.Join(err, fmt.Errorf("eventbus: Subscription %q: %d handlers did not end within DrainTimeout %v and were left behind; their events come again",
 			c.sub.Group, max(unfinished, 1), c.sub.DrainTimeout))
@@ -174,26 +186,35 @@ func waitFor(f func(), d time.Duration) bool {
 	return done && err == nil
 }
 
-// poll fetches and hands out until ctx ends. nil: ctx ended from outside.
-func (c *consumer) poll(ctx context.Context) error {
-	outer := ctx.Err
-	for outer() == nil {
+// fail ends the consumer with err.
+func (c *consumer) fail(err error) {
+	c.mu.Lock()
+	c.fatal = err
+	c.mu.Unlock()
+	c.end()
+}
+
+func (c *consumer) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fatal
+}
+
+// poll fetches and hands out until ctx ends.
+func (c *consumer) poll(ctx context.Context) {
+	for ctx.Err() == nil {
 		pctx, cancel := context.WithTimeout(ctx, pollTimeout)
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.dispatch(fetches)
 		c.client.AllowRebalance() // the gate is held only while handing out
 		if fetches.IsClientClosed() {
-			return fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed)
+			c.fail(fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed))
 		}
-		if c.noteErrors(fetches) && !sleep(ctx, backOff(1)) {
-			break
+		if c.noteErrors(fetches) {
+			sleep(ctx, backOff(1))
 		}
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
-	}
-	return nil
 }
 
 // dispatch queues what was fetched, without waiting. Records of a partition that is not ours any longer are dropped.
@@ -201,20 +222,13 @@ func (c *consumer) dispatch(fetches kgo.Fetches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.polled = time.Now()
-	full := map[string][]int32{}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		a := c.assigned[topicPartition{p.Topic, p.Partition}]
 		if a == nil || len(p.Records) == 0 {
 			return
 		}
-		delete(c.troubles, "fetch "+p.Topic)
-		if a.push(p.Records, p.LastStableOffset) {
-			full[p.Topic] = append(full[p.Topic], p.Partition)
-		}
+		a.push(p.Records, p.LastStableOffset)
 	})
-	if len(full) > 0 {
-		c.client.PauseFetchPartitions(full)
-	}
 }
 
 // noteErrors remembers and logs what a poll found wrong; the loop goes on, whatever it is. It says whether there was anything.
@@ -232,9 +246,17 @@ func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
 			c.log.Error("data loss: records are gone from the topic before this group read them", "topic", topic, "partition", partition, "error", err)
 			return
 		}
-		c.trouble("fetch "+topic, fmt.Sprintf("fetching from %s: %v", topic, err))
+		c.trouble(fetchTrouble(topic, err), fmt.Errorf("fetching from %s: %w", topic, err))
 	})
 	return any
+}
+
+// fetchTrouble names what is wrong with fetching a topic. A refusal makes the subscription unready.
+func fetchTrouble(topic string, err error) string {
+	if isRefusal(err) {
+		return "topic " + topic + " fetch"
+	}
+	return "fetch " + topic
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -251,13 +273,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.mu.Lock()
-	c.joined = true
+	c.joined, c.joining = true, false
 	delete(c.troubles, "group")
 	for topic, partitions := range parts {
 		if c.routes[topic] == nil {
 			continue
 		}
 		for _, p := range partitions {
+			if c.draining {
+				continue
+			}
 			a := newAssignment(c.work, c, topic, p)
 			c.assigned[topicPartition{topic, p}] = a
 			c.workers.Go(a.work)
@@ -265,6 +290,10 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 	}
 	c.mu.Unlock()
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
 	c.bus.change()
 }
 
@@ -308,6 +337,14 @@ func (c *consumer) take(parts map[string][]int32) []*assignment {
 	return taken
 }
 
+// drain begins the end of all assignments. They stay known: a rebalance meanwhile must find them, and wait for them.
+func (c *consumer) drain() []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	return slices.Collect(maps.Values(c.assigned))
+}
+
 func (c *consumer) takeAll() []*assignment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -319,6 +356,8 @@ func (c *consumer) takeAll() []*assignment {
 // release ends assignments: running handlers get the drain time, then their ctx is cancelled, then they are left behind; what is
 // done is committed, and ownership ends in the same breath. It returns how many handlers were left behind.
 func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
+	c.give(1)
+	defer c.give(-1)
 	for _, a := range as {
 		a.stop()
 	}
@@ -341,6 +380,14 @@ func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
 		}
 	}
 	return left
+}
+
+// give counts the releases under way.
+func (c *consumer) give(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.giving += n
+	c.polled = time.Now()
 }
 
 // allDone waits for the workers of as until d is over.

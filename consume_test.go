@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -564,5 +565,68 @@ func TestAMemberOfAnotherKindIsNamed(t *testing.T) {
 		fault.Remove() // the TypeScript members are stopped
 		require.NoError(t, bus.WaitReady(context.Background()))
 		require.NoError(t, r.end())
+	})
+}
+
+// pauses proves the race between dispatch and next.
+func TestPauseIsNotLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		for i := range 5000 {
+			bus.PublishAsync(context.Background(), w.order("o", i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == 5000 })
+		var seen journal
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			seen.add("%d", e.Payload.Number)
+			return nil
+		}, nil, nil)
+		time.Sleep(time.Minute)
+		t.Logf("%+v", bus.Health(context.Background()))
+		require.Len(t, seen.all(), 5000)
+	})
+}
+
+func TestBackPressureCountsBytes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		for i := range 40 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(strings.Repeat("o", 400_000), i)))
+		}
+		hold := make(chan struct{})
+		var seen journal
+		w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+			<-hold
+			return handles(&seen)(ctx, e)
+		}, nil, nil)
+		time.Sleep(10 * time.Second)
+		require.Less(t, bus.Health(context.Background()).Groups[0].Partitions[0].Queued, 15, "8 MiB and a fetch")
+		close(hold)
+		w.until("all handled", func() bool { return len(seen.all()) == 40 })
+	})
+}
+
+func TestAnAbortedTransactionIsNotHandled(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		cl, err := kgo.NewClient(append(w.client(), kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.TransactionalID("tx"))...)
+		require.NoError(t, err)
+		defer cl.Close()
+		for i, end := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit} {
+			require.NoError(t, cl.BeginTransaction())
+			r, err := bus.Encode(context.Background(), w.order("o", i))
+			require.NoError(t, err)
+			require.NoError(t, cl.ProduceSync(context.Background(), r).FirstErr())
+			require.NoError(t, cl.EndTransaction(context.Background(), end))
+		}
+		var seen journal
+		w.run(bus, handles(&seen), nil, nil)
+		w.until("the committed one", func() bool { return len(seen.all()) > 0 })
+		require.Equal(t, []string{"1"}, seen.all())
+		history, err := eventbus.Fold(context.Background(), bus, "o", nil, eventbus.On(w.orders, func(s []int, e *eventbus.BaseEvent[order]) []int {
+			return append(s, e.Payload.Number)
+		}))
+		require.NoError(t, err)
+		require.Equal(t, []int{1}, history)
 	})
 }

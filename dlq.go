@@ -199,10 +199,16 @@ func printable(text string, limit int) string {
 func (a *assignment) deadLetter(r *kgo.Record, f failure) bool {
 	c := a.consumer
 	topic := c.letterTopic(a.route)
+	a.setWaiting("dead letter")
 	defer a.setWaiting("")
+	late := time.AfterFunc(patience, func() {
+		c.trouble("dead letter "+topic, fmt.Errorf("a dead letter is not acknowledged by %s", topic))
+	})
+	defer late.Stop()
 	for trim, fails := 0, 1; ; fails++ {
 		err := c.bus.produceLetter(a.ctx, f.record(r, topic, c.group, trim))
 		if err == nil {
+			late.Stop()
 			c.resolve("dead letter " + topic)
 			c.deadLettered(r, f)
 			return true
@@ -214,8 +220,8 @@ func (a *assignment) deadLetter(r *kgo.Record, f failure) bool {
 			trim++
 			continue
 		}
-		a.setWaiting("dead letter")
-		c.trouble("dead letter "+topic, fmt.Sprintf("a dead letter cannot be written to %s: %v", topic, err))
+		late.Stop()
+		c.trouble("dead letter "+topic, fmt.Errorf("a dead letter cannot be written to %s: %w", topic, err))
 		if !a.sleep(backOff(fails)) {
 			return false
 		}

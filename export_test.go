@@ -30,3 +30,6 @@ func CompileForTest(source []byte) error {
 	_, err := compileSchema("test", source)
 	return err
 }
+
+// FlightsForTest counts the events handed over and without a result.
+func (b *Bus) FlightsForTest() int { return b.flights.len() }

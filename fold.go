@@ -108,10 +108,15 @@ func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]p
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			s, reading := spans[r.Topic]
-			if reading && r.Offset < s.end && !r.Attrs.IsControl() && string(r.Key) == string(key) {
+			if !reading || r.Offset < s.start { // below: read before the client had to begin again
+				return
+			}
+			if r.Offset < s.end && !r.Attrs.IsControl() && string(r.Key) == string(key) {
 				found = append(found, readPast(r, s.step, topics[s.step]))
 			}
-			if reading && r.Offset >= s.end-1 {
+			s.start = r.Offset + 1
+			spans[r.Topic] = s
+			if s.start >= s.end {
 				delete(spans, r.Topic)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
@@ -21,25 +22,47 @@ func (c *consumer) inspectLoop(ctx context.Context) {
 	for {
 		c.inspect(ctx)
 		wait := time.Second
-		if c.unready() == "" {
+		if c.readyNow() {
 			wait = contactEvery
 		} else if c.sub.FailFast && time.Since(started) >= failFastAfter {
 			c.failFast()
 		}
-		if !sleep(ctx, wait) {
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-c.look: // partitions have come: where are they?
+		case <-ctx.Done():
+		}
+		t.Stop()
+		if ctx.Err() != nil {
 			return
 		}
 	}
 }
 
+// readyNow remembers that the subscription was ready once.
+func (c *consumer) readyNow() bool {
+	ready := c.unready() == ""
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wasReady = c.wasReady || ready
+	return ready
+}
+
 // failFast ends the subscription with everything that is wrong.
 func (c *consumer) failFast() {
+	c.mu.Lock()
+	wasReady := c.wasReady
+	c.mu.Unlock()
+	if wasReady {
+		return
+	}
 	if err := c.bus.link.failure(); err != nil {
 		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
 		return
 	}
-	if found := c.problems(); len(found) > 0 {
-		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %s", c.sub.Group, strings.Join(found, "; ")))
+	if err := errors.Join(c.problems()...); err != nil {
+		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
 	}
 }
 
@@ -47,28 +70,58 @@ func (c *consumer) failFast() {
 func (c *consumer) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
-	var asked []string
+	asked := map[string]kmsg.ACLOperation{}
 	for name, r := range c.routes {
-		asked = append(asked, name, c.letterTopic(r))
+		asked[name], asked[c.letterTopic(r)] = kmsg.ACLOperationRead, kmsg.ACLOperationWrite
 	}
 	found, err := c.bus.topicTroubles(ctx, asked)
 	if err != nil {
 		if broken := c.bus.link.refused(); broken != nil {
-			c.trouble("link", broken.Error())
+			c.trouble("link", broken)
 		}
 		return
 	}
 	c.resolve("link")
-	for _, name := range asked {
+	for name := range asked {
 		c.noteTopic(name, found[name])
 	}
+	c.noteLook()
+	c.forgetFetches()
 	c.lookAtEnds(ctx)
+}
+
+// noteLook remembers that the topics have been looked at: readiness waits for it.
+func (c *consumer) noteLook() {
+	c.mu.Lock()
+	first := !c.looked
+	c.looked = true
+	c.mu.Unlock()
+	if first {
+		c.bus.change()
+	}
+}
+
+// forgetFetches resolves what no poll has complained of for a while: the client reports an error again as long as it lasts.
+func (c *consumer) forgetFetches() {
+	c.mu.Lock()
+	var over []string
+	for what, t := range c.troubles {
+		if strings.HasPrefix(what, "fetch ") || strings.HasSuffix(what, " fetch") {
+			if time.Since(t.seen) > contactEvery {
+				over = append(over, what)
+			}
+		}
+	}
+	c.mu.Unlock()
+	for _, what := range over {
+		c.resolve(what)
+	}
 }
 
 func (c *consumer) noteTopic(name string, err error) {
 	what := "topic " + name
 	if err != nil {
-		c.trouble(what, err.Error())
+		c.trouble(what, err)
 		return
 	}
 	c.mu.Lock()
@@ -101,18 +154,48 @@ func (c *consumer) lookAtEnds(ctx context.Context) {
 			a.see(end.Offset)
 		}
 	}
+	c.lookAtBeginnings(ctx, as)
+}
+
+// lookAtBeginnings tells assignments that have seen no record where they begin: at the committed offset, or at the earliest.
+func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
+	topics := map[string]bool{}
+	for _, a := range as {
+		if !a.begun() {
+			topics[a.topic] = true
+		}
+	}
+	if len(topics) == 0 {
+		return
+	}
+	names := slices.Collect(maps.Keys(topics))
+	committed, err := bounded(ctx, func() (kadm.OffsetResponses, error) { return c.bus.admin.FetchOffsets(ctx, c.group) })
+	if err != nil {
+		return
+	}
+	starts, err := bounded(ctx, func() (kadm.ListedOffsets, error) { return c.bus.admin.ListStartOffsets(ctx, names...) })
+	if err != nil {
+		return
+	}
+	for _, a := range as {
+		if at, ok := committed.Lookup(a.topic, a.partition); ok && at.Err == nil && at.At >= 0 {
+			a.begin(at.At)
+		} else if start, ok := starts.Lookup(a.topic, a.partition); ok && start.Err == nil {
+			a.begin(start.Offset)
+		}
+	}
 }
 
 // OnGroupManageError is called by the client when its session with the group has failed; it joins again by itself.
 func (c *consumer) OnGroupManageError(err error) {
 	c.mu.Lock()
-	c.joined = false
+	c.joined, c.joining = false, false
 	c.mu.Unlock()
-	text := fmt.Sprintf("group %s: %v", c.group, err)
+	named := fmt.Errorf("group %s: %w", c.group, err)
 	if errors.Is(err, kerr.InconsistentGroupProtocol) {
-		text += " (a client of another kind, such as kafkajs, is a member: move a group as a whole)"
+		named = fmt.Errorf("%w (a client of another kind, such as kafkajs, is a member: move a group as a whole)", named)
 	}
-	c.trouble("group", text)
+	c.trouble("group", named)
 }
 
 // unready says what is missing before the subscription is ready; "" when nothing is.
@@ -121,24 +204,27 @@ func (c *consumer) unready() string {
 	defer c.mu.Unlock()
 	for _, what := range slices.Sorted(maps.Keys(c.troubles)) {
 		if t := c.troubles[what]; strings.HasPrefix(what, "topic ") || what == "group" || what == "link" {
-			return fmt.Sprintf("group %s: %s", c.group, t.text)
+			return fmt.Sprintf("group %s: %v", c.group, t.err)
 		}
 	}
 	if !c.joined {
 		return fmt.Sprintf("group %s has not joined yet", c.group)
 	}
+	if !c.looked {
+		return fmt.Sprintf("group %s: its topics have not been looked at yet", c.group)
+	}
 	return ""
 }
 
-// problems returns the texts of all troubles.
-func (c *consumer) problems() []string {
+// problems returns all troubles.
+func (c *consumer) problems() []error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var texts []string
+	var errs []error
 	for _, what := range slices.Sorted(maps.Keys(c.troubles)) {
-		texts = append(texts, c.troubles[what].text)
+		errs = append(errs, c.troubles[what].err)
 	}
-	return texts
+	return errs
 }
 
 // lag is that of all assigned partitions.
@@ -151,9 +237,12 @@ func (c *consumer) lag() (n int64) {
 
 // health returns the state for [Health], and whether the consumer can make progress.
 func (c *consumer) health() (g GroupHealth, live bool) {
-	g = GroupHealth{Group: c.group, Problems: c.problems(), Partitions: []PartitionHealth{}}
+	g = GroupHealth{Group: c.group, Partitions: []PartitionHealth{}}
+	for _, err := range c.problems() {
+		g.Problems = append(g.Problems, err.Error())
+	}
 	c.mu.Lock()
-	g.Joined, live = c.joined, time.Since(c.polled) < stallAfter
+	g.Joined, live = c.joined, c.giving > 0 || time.Since(c.polled) < stallAfter // nobody polls while partitions are given up
 	c.mu.Unlock()
 	for _, a := range c.assignments() {
 		p := a.health()

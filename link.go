@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,17 +149,20 @@ func (l *link) idle() bool {
 	return time.Since(l.contact) > contactEvery || l.failedAt.After(l.contact)
 }
 
-// topicTroubles asks the cluster for topics, by Kafka's names, and returns what is wrong with which. An error says that nobody
-// answered.
-func (b *Bus) topicTroubles(ctx context.Context, names []string) (map[string]error, error) {
-	known, err := b.describeTopics(ctx, names)
+// topicTroubles asks the cluster for topics, by Kafka's names, each with what shall be done with it, and returns what is wrong with
+// which. An error says that nobody answered.
+func (b *Bus) topicTroubles(ctx context.Context, wanted map[string]kmsg.ACLOperation) (map[string]error, error) {
+	known, err := b.describeTopics(ctx, slices.Collect(maps.Keys(wanted)))
 	if err != nil {
 		return nil, err
 	}
 	troubles := map[string]error{}
 	for name, info := range known {
-		if isRefusal(info.err) {
+		switch op := wanted[name]; {
+		case isRefusal(info.err):
 			troubles[name] = fmt.Errorf("topic %s: %w", name, info.err)
+		case info.err == nil && !info.permits(op):
+			troubles[name] = fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
 		}
 	}
 	return troubles, nil

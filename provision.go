@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -162,7 +163,16 @@ func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
 // topicInfo is what the cluster says of a topic.
 type topicInfo struct {
 	partitions int32
+	allowed    int32 // a bit for each operation (KIP-430), or unsaid
 	err        error
+}
+
+// unsaid is what a broker answers that does not tell what is allowed.
+const unsaid = math.MinInt32
+
+// permits says whether the operation is allowed, as far as the broker tells.
+func (i topicInfo) permits(op kmsg.ACLOperation) bool {
+	return i.allowed == unsaid || i.allowed&(1<<op) != 0
 }
 
 // describeTopics asks the cluster for topics, by Kafka's names; each has an answer. It asks anew every time: the client's own
@@ -172,6 +182,7 @@ func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]to
 		return nil, nil // no names would ask for all topics
 	}
 	req := kmsg.NewPtrMetadataRequest()
+	req.IncludeTopicAuthorizedOperations = true
 	for _, name := range names {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(name)
@@ -187,7 +198,9 @@ func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]to
 	}
 	for _, t := range resp.Topics {
 		if t.Topic != nil {
-			known[*t.Topic] = topicInfo{partitions: int32(len(t.Partitions)), err: kerr.ErrorForCode(t.ErrorCode)}
+			known[*t.Topic] = topicInfo{
+				partitions: int32(len(t.Partitions)), allowed: t.AuthorizedOperations, err: kerr.ErrorForCode(t.ErrorCode),
+			}
 		}
 	}
 	return known, nil

@@ -132,8 +132,13 @@ func (b *Bus) PublishAsync(ctx context.Context, e AnyEvent, done func(error)) {
 		}
 		report(err)
 	}
-	over.Store(time.AfterFunc(b.cfg.PublishTimeout, func() { b.finish(f, b.unknown(errTimeout)) }))
+	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
+	defer cancel()
 	b.send(ctx, f)
+	over.Store(time.AfterFunc(b.cfg.PublishTimeout-time.Since(f.started), func() { b.finish(f, b.unknown(errTimeout)) }))
+	if f.ended.Load() { // before there was a timer to stop
+		over.Load().Stop()
+	}
 }
 
 // Encode returns the record that [Bus.Publish] would send, checked in the same way and not sent; for an outbox. The record is the
@@ -208,7 +213,7 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 }
 
 func newFlight(r *kgo.Record) *flight {
-	return &flight{record: r, size: recordBytes(r), info: PublishedInfo{Partition: -1, Offset: -1}}
+	return &flight{record: r, size: recordBytes(r), started: time.Now(), info: PublishedInfo{Partition: -1, Offset: -1}}
 }
 
 // KeyHash returns a short hash (FNV-1a, hexadecimal) that stands for a record key in logs, where the key itself may be personal.
@@ -225,7 +230,6 @@ func KeyHash(key []byte) string {
 // send hands f over, waiting for room until ctx ends. The record's own context never ends: one caller's cancelled ctx would fail
 // its neighbours' records in the batch.
 func (b *Bus) send(ctx context.Context, f *flight) {
-	f.started = time.Now()
 	if err := b.enter(ctx, f); err != nil {
 		b.finish(f, fmt.Errorf("%w: %w", ErrNotSent, err))
 		return

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
@@ -261,10 +262,69 @@ func TestPublishingGoesOnAfterATopicWasMadeAgain(t *testing.T) {
 		err := bus.Publish(context.Background(), w.order("o", 2))
 		require.ErrorIs(t, err, eventbus.ErrNotSent, "the old topic is gone with all it had")
 		for tries := 0; err != nil && tries < 20; tries++ { // what is buffered while the client forgets the old topic fails too
+			time.Sleep(100 * time.Millisecond)
 			err = bus.Publish(context.Background(), w.order("o", 2))
 		}
 		require.NoError(t, err)
 		require.Positive(t, w.held(orders))
 		require.Less(t, w.took(), 10*time.Second)
+	})
+}
+
+func TestPublishAsyncBlocksForPublishTimeoutAtMost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.MaxBufferedEvents = 1; c.PublishTimeout = 5 * time.Second })
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+		bus.PublishAsync(context.Background(), w.order("o", 1), nil)
+		var result journal
+		returned := make(chan time.Duration, 1)
+		go func() {
+			bus.PublishAsync(context.Background(), w.order("o", 2), func(err error) { result.add("%v: not sent %v", w.took(), errors.Is(err, eventbus.ErrNotSent)) })
+			returned <- w.took()
+		}()
+		time.Sleep(60 * time.Second)
+		t.Log(result.all())
+		fault.Remove()
+		at := <-returned
+		w.until("written", func() bool { return w.held(orders) >= 1 })
+		time.Sleep(time.Minute)
+		t.Logf("returned at %v; the topic holds %d", at, w.held(orders))
+		require.LessOrEqual(t, at, 5*time.Second)
+		require.Equal(t, []string{"5s: not sent true"}, result.all())
+		require.EqualValues(t, 1, w.held(orders))
+	})
+}
+
+func TestNothingIsCompressedUnlessAsked(t *testing.T) {
+	for name, test := range map[string]struct {
+		opts []kgo.Opt
+		want uint8
+	}{"none": {nil, 0}, "gzip": {[]kgo.Opt{kgo.ProducerBatchCompression(kgo.GzipCompression())}, 1}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(func(c *eventbus.Config) { c.Client = append(c.Client, test.opts...) })
+				require.NoError(t, bus.Publish(context.Background(), w.order(strings.Repeat("o", 10_000), 1)))
+				require.Equal(t, test.want, w.read(orders, 1)[0].Attrs.CompressionType(), "kafkajs dies on snappy")
+			})
+		})
+	}
+}
+
+func TestNothingIsKeptOfAnAcknowledgedEvent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		publish(w, bus, 100)
+		require.Zero(t, bus.FlightsForTest())
+		require.Zero(t, bus.Metrics().Buffered)
+	})
+}
+
+func TestAnEventAboveTheTopicsLimitIsNotSent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		err := bus.Publish(context.Background(), w.order(strings.Repeat("o", 2<<20), 1)) // NULs would be six times as long in JSON
+		require.ErrorIs(t, err, eventbus.ErrNotSent)
+		require.NotErrorIs(t, err, eventbus.ErrOutcomeUnknown)
+		require.ErrorIs(t, err, kerr.MessageTooLarge)
 	})
 }

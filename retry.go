@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 )
 
@@ -138,4 +139,17 @@ type panicError struct {
 	stack []byte
 }
 
-func (e *panicError) Error() string { return "handler panicked with a value of type " + e.kind }
+func (e *panicError) Error() string { return "panicked with a value of type " + e.kind }
+
+// errGoexit is the result of a handler that ended its goroutine (runtime.Goexit).
+var errGoexit error = &panicError{kind: "none: it ended its goroutine"}
+
+// catch turns a panic of f into a *panicError.
+func catch(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{kind: fmt.Sprintf("%T", p), stack: debug.Stack()}
+		}
+	}()
+	return f()
+}

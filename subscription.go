@@ -52,6 +52,8 @@ const (
 	defaultSessionTimeout   = 45 * time.Second
 	commitTimeout           = 5 * time.Second
 	heartbeatInterval       = 3 * time.Second
+	minGroupTimeout         = 100 * time.Millisecond
+	maxGroupTimeout         = time.Hour
 )
 
 // Topics returns the topics of the routes and their dead-letter topics: what the subscription needs, for [Bus.EnsureTopics].
@@ -89,6 +91,12 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 	s.DrainTimeout = orDefault(s.DrainTimeout, defaultDrainTimeout)
 	s.RebalanceTimeout = orDefault(s.RebalanceTimeout, defaultRebalanceTimeout)
 	s.SessionTimeout = orDefault(s.SessionTimeout, defaultSessionTimeout)
+	if s.SessionTimeout < minGroupTimeout || s.SessionTimeout > maxGroupTimeout {
+		return fail("SessionTimeout", "%v is not between %v and %v", s.SessionTimeout, minGroupTimeout, maxGroupTimeout)
+	}
+	if s.RebalanceTimeout < minGroupTimeout || s.RebalanceTimeout > maxGroupTimeout {
+		return fail("RebalanceTimeout", "%v is not between %v and %v", s.RebalanceTimeout, minGroupTimeout, maxGroupTimeout)
+	}
 	routes := make([]Route, len(s.Routes))
 	seen := map[string]bool{}
 	for i, r := range s.Routes {

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -184,4 +186,26 @@ func (w *world) until(what string, condition func() bool) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	w.Fatalf("a virtual minute passed: %s", what)
+}
+
+func ignore(context.Context, *eventbus.BaseEvent[order]) error { return nil }
+
+// handles notes the numbers of the orders it handles.
+func handles(j *journal) eventbus.Handler[order] {
+	return func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+		j.add("%d", e.Payload.Number)
+		return nil
+	}
+}
+
+func (w *world) raw(opts ...kgo.Opt) *kgo.Client {
+	cl, err := kgo.NewClient(append(append(w.client(), kgo.SeedBrokers(w.cluster.ListenAddrs()...)), opts...)...)
+	require.NoError(w, err)
+	w.Cleanup(cl.Close)
+	return cl
+}
+
+// loseSession has the group forget its member, once.
+func loseSession(w *world) {
+	w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1, TopLevel: true})
 }
