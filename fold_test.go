@@ -29,15 +29,18 @@ func TestFoldReadsNothingTwice(t *testing.T) {
 		}
 		w.until("published", func() bool { return w.held(orders) == 5000 })
 		fetches := 0
-		lost := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange, Count: 1, When: func(kmsg.Request) bool {
-			fetches++
-			return fetches == 2
-		}})
+		w.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			if fetches++; fetches == 2 { // the first has read a part of the records
+				w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.OffsetOutOfRange})
+			}
+			return nil, nil, false
+		})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		got, err := eventbus.Fold(ctx, bus, "ada", nil, numbers(w))
 		require.NoError(t, err)
-		require.EqualValues(t, 1, lost.Hits(), "the client had to begin again")
+		require.Greater(t, fetches, 2, "the client had to begin again")
 		require.Equal(t, want, got)
 	})
 }
