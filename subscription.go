@@ -18,9 +18,10 @@ type Subscription struct {
 	// Default: 10 s.
 	DrainTimeout time.Duration
 	// RebalanceTimeout is how long the group waits for a member to give up partitions. It must exceed the longest handler
-	// timeout + DrainTimeout + 8 s (commit and heartbeat). Default: 60 s.
+	// timeout + DrainTimeout + 8 s (commit and heartbeat); an hour at most. Default: 60 s.
 	RebalanceTimeout time.Duration
-	// SessionTimeout is after which silence the group takes a member for dead. Default: 45 s.
+	// SessionTimeout is after which silence the group takes a member for dead, from 100 ms to an hour; brokers have narrower
+	// bounds of their own. Default: 45 s.
 	SessionTimeout time.Duration
 	// FailFast has Run return an error when, 3 s after its start, a topic is missing, a permission refused or a login failed.
 	// Default: such a thing is named in health and in the log and waited for.
