@@ -96,10 +96,7 @@ func (m Map) encodeRuns(room int) (body []byte, done int64) {
 			break
 		}
 		body = binary.AppendUvarint(longer, uint64(n))
-		done, next = done+n, r.from+n
-		if next < r.to {
-			break
-		}
+		done, next = done+n, r.from+n // after one that is shortened, no room is left
 	}
 	return body, done
 }

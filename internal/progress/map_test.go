@@ -185,7 +185,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(whole)
 		f.Add(part)
 	}
-	for _, s := range []string{"", "eb1:", "eb2:AAAA", "eventbus-7c9e6679", text(0, 1, 0x80), text(1, 0, 0), text(0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20)} {
+	for _, s := range []string{
+		"", "eb1:", "eb2:AAAA", "eventbus-7c9e6679",
+		text(0, 1, 0x80), text(1, 0, 0), text(0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

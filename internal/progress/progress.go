@@ -192,7 +192,7 @@ func (p *Progress) Changes() uint64 { return p.changes }
 // with the watermark. Lineage names the log that the offsets belong to; [Map.Lineage] brings it back. The caller owns what it returns.
 func (p *Progress) Map(lineage uint32) Map {
 	base := p.Watermark()
-	m := Map{Lineage: lineage, Epoch: p.doneEpoch}
+	m := Map{Lineage: lineage, Epoch: p.doneEpoch, runs: make([]run, 0, p.live+len(p.resumed)+1)}
 	next := base // all below it is told
 	for _, r := range p.incomplete[p.first:] {
 		if !r.done {

@@ -304,7 +304,9 @@ func TestMapOutlivesAMemberThatFetchesLittle(t *testing.T) {
 	next := progress.New()
 	next.Resume(7, m)
 	for o := int64(7); o < 20; o++ {
+		changes := next.Changes()
 		require.False(t, next.Add(o, 1))
+		require.Greater(t, next.Changes(), changes)
 		require.Equal(t, o+1, next.Watermark())
 	}
 	require.True(t, next.Add(20, 1))
@@ -377,22 +379,22 @@ func TestMemoryIsByWhatIsIncomplete(t *testing.T) {
 	before := inUse()
 	p := progress.New()
 	p.Add(0, 1)
-	for o := int64(1); o < 1_000_000; o++ {
+	for o := int64(1); o < 200_000; o++ {
 		p.Add(o, 1)
 		p.Done(o)
 	}
-	require.EqualValues(t, 1_000_000, p.Span())
+	require.EqualValues(t, 200_000, p.Span())
 	require.Less(t, inUse()-before, int64(100_000), "one hangs")
-	for o := int64(1_000_000); o < 2_000_000; o++ {
+	for o := int64(200_000); o < 400_000; o++ {
 		p.Add(o, 1)
 	}
-	require.Greater(t, inUse()-before, int64(10_000_000))
-	for o := int64(1_999_999); o >= 1_000_000; o-- {
+	require.Greater(t, inUse()-before, int64(4_000_000))
+	for o := int64(399_999); o >= 200_000; o-- {
 		p.Done(o)
 	}
 	require.Less(t, inUse()-before, int64(100_000), "one hangs again")
 	p.Done(0)
-	require.EqualValues(t, 2_000_000, p.Watermark())
+	require.EqualValues(t, 400_000, p.Watermark())
 }
 
 func inUse() int64 {
