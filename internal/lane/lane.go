@@ -87,11 +87,13 @@ func (l *Lanes[K, V]) Next() (k K, v V, ok bool) {
 	return ln.key, ln.values.first(), true
 }
 
-// Done ends the running value of k, which leaves its lane and its slot. A lane with more values is ready again, behind the others; one without is
-// forgotten. Where k was dropped meanwhile, the slot is given back and no more. It panics where no value of k runs.
+// Done ends the running or parked value of k, which leaves its lane and its slot. A lane with more values is ready again, behind the others; one
+// without is forgotten. Where k was dropped meanwhile, the slot is given back and no more. It panics where no value of k runs or is parked.
 func (l *Lanes[K, V]) Done(k K) {
-	ln, ok := l.stop(k, "Done")
-	if !ok {
+	ln, ok := l.lanes[k]
+	if ok && ln.state == parked {
+		l.parked--
+	} else if ln, ok = l.stop(k, "Done"); !ok {
 		return
 	}
 	ln.values.pop()
