@@ -39,7 +39,9 @@ type Options struct {
 	TopicPrefix string
 	// Partitions of each new topic. Default: 3.
 	Partitions int
-	// Kfake are further options of the fake, such as TLS, SASL or a virtual network; kfake.Ports with more ports makes more brokers.
+	// Listen makes the listeners, such as those of a [kfake.VirtualNetwork]. nil: net.Listen.
+	Listen func(network, address string) (net.Listener, error)
+	// Kfake are further options of the fake, such as TLS or SASL; kfake.Ports with more ports makes more brokers.
 	// On a Dir that was used before, its own users and ACLs apply, not these.
 	Kfake []kfake.Opt
 }
@@ -47,6 +49,7 @@ type Options struct {
 // Broker is a running broker. It is safe for concurrent use.
 type Broker struct {
 	cluster *kfake.Cluster
+	wire    *wire
 	folder  *folder // nil: in memory
 }
 
@@ -57,16 +60,17 @@ func Start(opts Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{}
+	b := &Broker{wire: &wire{}}
 	if opts.Dir != "" {
 		if b.folder, err = openFolder(opts.Dir); err != nil {
 			return nil, fmt.Errorf("embedded: Options.Dir: %w", err)
 		}
 	}
-	if b.cluster, err = kfake.NewCluster(opts.kfake()...); err != nil {
+	if b.cluster, err = kfake.NewCluster(opts.kfake(b.wire)...); err != nil {
 		b.folder.close()
 		return nil, opts.blame(err)
 	}
+	b.wire.use(b.cluster)
 	if opts.Dir != "" {
 		if err := b.addTopics(opts); err != nil {
 			b.Close()
@@ -94,11 +98,15 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Listen == nil {
+		o.Listen = net.Listen
+	}
 	return o, nil
 }
 
-func (o Options) kfake() []kfake.Opt {
+func (o Options) kfake(w *wire) []kfake.Opt {
 	base := []kfake.Opt{
+		kfake.ListenFn(func(network, address string) (net.Listener, error) { return w.newListener(o.Listen, network, address) }),
 		kfake.NumBrokers(1),
 		kfake.Ports(o.Port),
 		kfake.ClusterID("eventbus-embedded"),
@@ -140,6 +148,7 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 
 // Close ends the broker. Everything that it kept is gone, unless it has a folder; that one may then be used again.
 func (b *Broker) Close() {
+	b.wire.use(nil)
 	b.cluster.Close()
 	b.folder.close()
 }
