@@ -68,7 +68,8 @@ func values(t *testing.T, b *embedded.Broker, topic string, n int) []string {
 func TestAFolderKeepsEverything(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "by it")
 	first := start(t, embedded.Options{Dir: dir, Topics: []string{"acme.orders"}, Partitions: 1})
-	plain, tx := client(t, first, kgo.DefaultProduceTopic("acme.orders")), client(t, first, kgo.TransactionalID("t"), kgo.DefaultProduceTopic("acme.orders"))
+	orders := kgo.DefaultProduceTopic("acme.orders")
+	plain, tx := client(t, first, orders), client(t, first, orders, kgo.TransactionalID("t"))
 	admin := kadm.NewClient(plain)
 	_, err := admin.CreateTopics(soon(t), 2, 1, map[string]*string{"retention.ms": kadm.StringPtr("86400000")}, "acme.later")
 	require.NoError(t, err)
@@ -120,7 +121,8 @@ func TestAProducerOutlivesTheBroker(t *testing.T) {
 func TestAFolderIsIndependentOfTheBrokers(t *testing.T) {
 	dir := t.TempDir()
 	for i, brokers := range []int{3, 1, 2} {
-		broker := start(t, embedded.Options{Dir: dir, Topics: []string{"acme.orders"}, Partitions: 4, Kfake: []kfake.Opt{kfake.Ports(make([]int, brokers)...)}})
+		ports := kfake.Ports(make([]int, brokers)...)
+		broker := start(t, embedded.Options{Dir: dir, Topics: []string{"acme.orders"}, Partitions: 4, Kfake: []kfake.Opt{ports}})
 		require.Len(t, broker.Brokers(), brokers)
 		require.Len(t, values(t, broker, "acme.orders", i), i)
 		producer := client(t, broker, kgo.DefaultProduceTopic("acme.orders"))

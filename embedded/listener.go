@@ -41,12 +41,16 @@ func (l *listener) Accept() (net.Conn, error) {
 			<-changed
 			continue
 		}
-		conn, err := inner.Accept()
+		accepted, err := inner.Accept()
 		if err == nil {
-			return l.wire.newConn(conn), nil
+			accepted = l.wire.newConn(accepted) // known before it is asked whether the broker went down meanwhile
 		}
-		if now, _, _ := l.state(); now == inner {
-			return nil, err
+		now, _, _ := l.state()
+		switch {
+		case now == inner:
+			return accepted, err
+		case err == nil:
+			accepted.Close()
 		}
 	}
 }

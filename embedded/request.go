@@ -33,7 +33,7 @@ func readHeader(request []byte) (header, []byte) {
 	if message.IsFlexible() {
 		kmsg.SkipTags(&b)
 	}
-	if b.Complete() != nil && !b.Ok() {
+	if !b.Ok() {
 		return h, nil
 	}
 	h.raw, h.message = request[:len(request)-len(b.Src)], message

@@ -103,8 +103,9 @@ func TestInterceptWithTLS(t *testing.T) {
 	defer server.Close()
 	certificates := &tls.Config{Certificates: server.TLS.Certificates, MinVersion: tls.VersionTLS13}
 	broker := start(t, embedded.Options{Topics: []string{"acme.orders"}, Kfake: []kfake.Opt{kfake.TLS(certificates)}})
-	trusting := server.Client().Transport.(*http.Transport).TLSClientConfig
-	produce(t, client(t, broker, kgo.DialTLSConfig(&tls.Config{RootCAs: trusting.RootCAs, MinVersion: tls.VersionTLS13}), kgo.DefaultProduceTopic("acme.orders")), "x")
+	roots := server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	trusting := kgo.DialTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13})
+	produce(t, client(t, broker, trusting, kgo.DefaultProduceTopic("acme.orders")), "x")
 	_, err := broker.Intercept(func(context.Context, *embedded.Request) embedded.Verdict { return embedded.Cut })
 	require.ErrorContains(t, err, "a client speaks TLS")
 }
