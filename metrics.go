@@ -23,15 +23,15 @@ type Metrics struct {
 
 	// ConsumerLagTime is the largest lag of an assigned partition in time: see PartitionHealth. In JSON: seconds, consumerLagSeconds.
 	ConsumerLagTime time.Duration `json:"-"`
-	InFlight        int64         `json:"inFlight"`      // records fetched and not done, by all groups of this bus
-	InFlightBytes   int64         `json:"inFlightBytes"` // what they hold
-	ParkedKeys      int64         `json:"parkedKeys"`    // keys whose first event waits for another try
-	Parked          []ParkedKey   `json:"parked"`        // of them, those of PartitionHealth.Parked
-	Paused          int64         `json:"paused"`        // assigned partitions that are not fetched: see PartitionHealth.Paused
-	BreakerOpened   int64         `json:"breakerOpened"` // how often a route was paused because what its handler calls was down
-	Detached        int64         `json:"detached"`      // handlers that ignored the end of their ctx and were left behind
-	Skipped         int64         `json:"skipped"`       // events that came again and were not handled again: a commit's map had them as done
-	MapsCut         int64         `json:"mapsCut"`       // commits whose map of what is done out of order was too large; the rest may come again
+	InFlight        int64         `json:"inFlight"`         // records fetched and not done, by all groups of this bus
+	InFlightBytes   int64         `json:"inFlightBytes"`    // what they hold
+	ParkedKeys      int64         `json:"parkedKeys"`       // keys whose first event waits for another try
+	Parked          []ParkedKey   `json:"parked,omitempty"` // of them, those of PartitionHealth.Parked
+	Paused          int64         `json:"paused"`           // assigned partitions that are not fetched: see PartitionHealth.Paused
+	BreakerOpened   int64         `json:"breakerOpened"`    // how often a route was paused because what its handler calls was down
+	Detached        int64         `json:"detached"`         // handlers that ignored the end of their ctx and were left behind
+	Skipped         int64         `json:"skipped"`          // events that came again and were not handled again: a commit's map had them as done
+	MapsCut         int64         `json:"mapsCut"`          // commits whose map of what is done out of order was too large; the rest may come again
 }
 
 // ParkedKey is a key whose first event failed and waits for another try; its later events wait behind it.

@@ -42,7 +42,7 @@ func TestRebalanceDuringADrainDoesNotRewindTheNewOwner(t *testing.T) {
 			}))
 		}()
 		w.until("the first member works on both", func() bool { return len(running.all()) == 20 }) // a first event of each key
-		cancel() // SIGTERM: it drains
+		cancel()                                                                                   // SIGTERM: it drains
 		time.Sleep(100 * time.Millisecond)
 		ctx2, cancel2 := context.WithCancel(context.Background())
 		ended2 := make(chan error, 1)
