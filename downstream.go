@@ -25,22 +25,24 @@ func (c *consumer) noteFailureLocked(it *item, probe bool, now time.Time) bool {
 		c.probeGoneLocked(r, probe)
 		return false
 	}
-	if probe {
+	switch {
+	case probe:
 		r.breaker.ProbeFailed(now)
 		c.probeLaterLocked(r)
-	} else if r.breaker.Failed(it.Key(), now) {
+	case !t.proven() && r.breaker.Failed(it.Key(), t.started, now): // an event that fails where others succeed says nothing of an outage
 		c.openedLocked(r)
 	}
 	return r.breaker.Open()
 }
 
-// openedLocked holds a route. The tries that were spent on the way here are given back.
+// proven says whether the event itself is to blame: another one of its route began after it first failed, and succeeded before its last try
+// began. A success that is only younger than the failure may have been on its way when an outage began.
+func (t *task) proven() bool { return !t.proof.Before(t.first) }
+
+// openedLocked holds a route.
 func (c *consumer) openedLocked(r *route) {
 	c.engine.Hold(r.n, true)
 	for _, a := range c.assignedTo(r) {
-		for _, it := range a.part.Waiting() {
-			it.Value.spent = 0
-		}
 		c.fetchingLocked(a)
 	}
 	c.bus.count.breakerOpened.Add(1)
@@ -51,15 +53,30 @@ func (c *consumer) openedLocked(r *route) {
 	})
 }
 
-// closedLocked lets a route go on.
+// closedLocked lets a route go on. What failed meanwhile begins afresh, and soon: its tries were the outage's.
 func (c *consumer) closedLocked(r *route) {
 	c.engine.Hold(r.n, false)
 	r.probeTimer.Stop()
 	for _, a := range c.assignedTo(r) {
+		for _, it := range a.part.Waiting() {
+			c.beginAfreshLocked(it)
+		}
 		c.fetchingLocked(a)
 	}
 	c.feedLocked()
 	c.afterLocked(func() { c.resolve(downstreamTrouble(r)) })
+}
+
+func (c *consumer) beginAfreshLocked(it *item) {
+	t := it.Value
+	if t.letter != nil {
+		return
+	}
+	t.fails, t.spent = 0, 0
+	if wait := t.of.route.retry.wait(1); time.Until(t.next) > wait {
+		t.next = time.Now().Add(wait)
+		t.timer.Reset(wait)
+	}
 }
 
 func downstreamTrouble(r *route) string { return "downstream " + r.kafkaTopic }

@@ -191,7 +191,7 @@ func (c *consumer) settle(it *item, err error, took time.Duration) *item {
 	c.mu.Lock()
 	defer c.unlock()
 	if t.broken == nil {
-		c.bus.count.tried(took, t.fails > 0)
+		c.bus.count.tried(took, !t.first.IsZero())
 	}
 	c.judgeLocked(it, err, class, took)
 	t.of.idleLocked()
@@ -223,7 +223,7 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 // doneLocked ends an item that was handled.
 func (c *consumer) doneLocked(it *item, took time.Duration) {
 	t := it.Value
-	if t.of.route.breaker.Succeeded(t.started) {
+	if t.of.route.breaker.Succeeded(t.started, time.Now()) {
 		c.closedLocked(t.of.route)
 	}
 	if !c.engine.Done(it) {
@@ -251,7 +251,7 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 	switch {
 	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.first)):
 		c.parkLocked(it, wait, now)
-	case f.class.mayBeOutage() && t.proof.Before(t.first) && now.Sub(t.first) < r.retry.OutageHold:
+	case f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
 		t.spent-- // nothing of this route has succeeded since: it may be an outage, and is no reason to give an event up
 		c.parkLocked(it, wait, now)
 	default:

@@ -21,11 +21,13 @@ type Breaker[K comparable] struct {
 	wait    time.Duration
 	next    time.Time
 	proof   time.Time
+	last    time.Time // when a try last succeeded
 }
 
-// Succeeded notes a try that began at started and succeeded. It says whether that closed the breaker: any success does. One that began
+// Succeeded notes a try that began at started and succeeded now. It says whether that closed the breaker: any success does. One that began
 // before the outage closes it too early, and the next failures open it again.
-func (b *Breaker[K]) Succeeded(started time.Time) (closed bool) {
+func (b *Breaker[K]) Succeeded(started, now time.Time) (closed bool) {
+	b.last = now
 	if started.After(b.proof) {
 		b.proof = started
 	}
@@ -35,9 +37,10 @@ func (b *Breaker[K]) Succeeded(started time.Time) (closed bool) {
 	return closed
 }
 
-// Failed notes a try of k's event that failed as in an outage. It says whether that opened the breaker.
-func (b *Breaker[K]) Failed(k K, now time.Time) (opened bool) {
-	if b.open {
+// Failed notes a try of k's event that began at started and failed as in an outage. It says whether that opened the breaker. A failure
+// beside a success, which came while the try was running, does not count.
+func (b *Breaker[K]) Failed(k K, started, now time.Time) (opened bool) {
+	if b.open || !started.After(b.last) {
 		return false
 	}
 	if b.failing == nil {
