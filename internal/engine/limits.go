@@ -36,25 +36,29 @@ const Share = 100
 
 // Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
 func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
-	part := 1
-	if paused {
-		part = 2
-	}
 	switch held := e.routes[p.route].held; {
 	case held && p.untried > 0: // one that nobody has tried is enough to probe with
 		return "held"
-	case len(p.items) >= e.limits.Records/part:
+	case full(int64(len(p.items)), int64(e.limits.Records), paused):
 		return "records in flight"
-	case p.bytes >= e.limits.Bytes/part:
+	case full(int64(p.bytes), int64(e.limits.Bytes), paused):
 		return "bytes in flight"
-	case p.progress.Span() >= e.limits.Span/int64(part):
+	case full(p.progress.Span(), e.limits.Span, paused):
 		return "span"
-	case len(p.items) >= Share && e.budget.full(int64(part)):
+	case len(p.items) >= Share && e.budget.full(paused):
 		return "in flight on the bus"
 	}
 	return ""
 }
 
-func (b *Budget) full(part int64) bool {
-	return b.records.Load() >= b.maxRecords/part || b.bytes.Load() >= b.maxBytes/part
+func (b *Budget) full(paused bool) bool {
+	return full(b.records.Load(), b.maxRecords, paused) || full(b.bytes.Load(), b.maxBytes, paused)
+}
+
+// full is at the limit, and once paused until no more than half of it is left: with a limit of 1, none.
+func full(n, limit int64, paused bool) bool {
+	if paused {
+		return n > limit/2
+	}
+	return n >= limit
 }
