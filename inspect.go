@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -236,18 +235,6 @@ func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
 			a.start = start.Offset
 		}
 	}
-}
-
-// OnGroupManageError is called by the client when its session with the group has failed; it joins again by itself.
-func (c *consumer) OnGroupManageError(err error) {
-	c.mu.Lock()
-	c.joined, c.joining = false, false
-	c.mu.Unlock()
-	named := fmt.Errorf("group %s: %w", c.group, err)
-	if errors.Is(err, kerr.InconsistentGroupProtocol) {
-		named = fmt.Errorf("%w (a client of another kind, such as kafkajs, is a member: move a group as a whole)", named)
-	}
-	c.trouble("group", named)
 }
 
 // unready says what is missing before the subscription is ready; "" when nothing is.

@@ -38,6 +38,21 @@ func (c *consumer) membership() []kgo.Opt {
 	return append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()))
 }
 
+// OnGroupManageError is called by the client when its session with the group has failed; it joins again by itself.
+func (c *consumer) OnGroupManageError(err error) {
+	c.mu.Lock()
+	c.joined, c.joining = false, false
+	c.mu.Unlock()
+	named := fmt.Errorf("group %s: %w", c.group, err)
+	switch {
+	case errors.Is(err, kerr.InconsistentGroupProtocol):
+		named = fmt.Errorf("%w (a client of another kind, such as kafkajs, is a member: move a group as a whole)", named)
+	case errors.Is(err, kerr.FencedInstanceID), errors.Is(err, kerr.UnreleasedInstanceID):
+		named = fmt.Errorf("%w (Subscription.InstanceID %q: another process has it too; each needs its own)", named, c.sub.InstanceID)
+	}
+	c.trouble("group", named)
+}
+
 // leave leaves the group and closes the client. Leaving waits for a rebalance under way and closing for a broker that is frozen, so
 // both are bounded; a client that is left closing ends by itself. A static member stays in the group, for its next start.
 func (c *consumer) leave() {
