@@ -42,7 +42,7 @@ type Config struct {
 	MaxInFlight int
 	// MaxInFlightBytes bounds the memory that they take likewise: their bytes and 512 for each. Default: 64 MiB.
 	MaxInFlightBytes int
-	// Retry is how failing handlers are tried again, where a route has no policy of its own.
+	// Retry is how failing handlers are tried again, where a route has no policy of its own, or leaves a field of it zero.
 	Retry RetryPolicy
 	// Middleware wraps every handler, the first outermost. It runs for each try.
 	Middleware []Middleware

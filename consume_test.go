@@ -49,13 +49,16 @@ func TestRetryPolicyOfARoute(t *testing.T) {
 	}{
 		"capped": {eventbus.RetryPolicy{Attempts: 5, Initial: time.Second, Max: 3 * time.Second, Jitter: -1, OutageHold: -1}, errors.New("no"),
 			[]time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}},
-		"once":        {eventbus.RetryPolicy{Attempts: 1, OutageHold: -1}, errors.New("no"), nil},
-		"permanent":   {eventbus.RetryPolicy{}, eventbus.Permanent(errors.New("no")), nil},
-		"retry after": {eventbus.RetryPolicy{Attempts: 3, OutageHold: -1}, eventbus.RetryAfter(errors.New("no"), 7*time.Second), []time.Duration{7 * time.Second, 7 * time.Second}},
+		"the waits are the bus's": {eventbus.RetryPolicy{Attempts: 3}, errors.New("no"), []time.Duration{50 * time.Millisecond, 100 * time.Millisecond}},
+		"once":                    {eventbus.RetryPolicy{Attempts: 1, OutageHold: -1}, errors.New("no"), nil},
+		"permanent":               {eventbus.RetryPolicy{}, eventbus.Permanent(errors.New("no")), nil},
+		"retry after":             {eventbus.RetryPolicy{Attempts: 3, OutageHold: -1}, eventbus.RetryAfter(errors.New("no"), 7*time.Second), []time.Duration{7 * time.Second, 7 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				bus := w.bus(nil)
+				bus := w.bus(func(c *eventbus.Config) {
+					c.Retry = eventbus.RetryPolicy{Initial: 50 * time.Millisecond, Jitter: -1, OutageHold: -1}
+				})
 				var tries journal
 				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 					tries.add("try")
@@ -73,7 +76,7 @@ func TestJitterStaysWithinItsPart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		var tries journal
-		policy := eventbus.RetryPolicy{Attempts: 200, Initial: time.Second, Max: time.Second} // jitter 0.2
+		policy := eventbus.RetryPolicy{Attempts: 200, Initial: time.Second, Max: time.Second, Jitter: 0.2} // the bus of these tests has none
 		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 			tries.add("try")
 			return errors.New("no")

@@ -165,7 +165,7 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 			if err := r.retry.check(); err != nil {
 				return fail(field, "Retry: %v", err)
 			}
-			policy = r.retry.withDefaults()
+			policy = r.retry.over(retry)
 		}
 		r.retry = &policy
 		routes[i] = r

@@ -140,7 +140,7 @@ type Handler[T any] func(ctx context.Context, e *BaseEvent[T]) error
 type HandleOptions struct {
 	// Timeout bounds one try of the handler by its ctx. Default: 30 s.
 	Timeout time.Duration
-	// Retry replaces [Config.Retry] for this route. nil: the bus's policy.
+	// Retry is the policy of this route; a field that it leaves zero is that of [Config.Retry]. nil: all of them.
 	Retry *RetryPolicy
 	// Order says which events wait for each other. Default: OrderByKey.
 	Order Order
