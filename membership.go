@@ -56,18 +56,36 @@ func (c *consumer) OnGroupManageError(err error) {
 // leave leaves the group and closes the client. Leaving waits for a rebalance under way and closing for a broker that is frozen, so
 // both are bounded; a client that is left closing ends by itself. A static member stays in the group, for its next start.
 func (c *consumer) leave() {
-	if c.sub.InstanceID != "" {
-		member, _ := c.client.GroupMetadata()
-		c.bus.noteStatic(staticMember{group: c.group, instance: c.sub.InstanceID, member: member, protocol: c.sub.Protocol})
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
 	c.client.AllowRebalance()
-	if err := c.client.LeaveGroupContext(ctx); err != nil {
+	if err := c.leaveGroup(ctx); err != nil {
 		c.log.Warn("leaving the group failed; its partitions are free after SessionTimeout", "error", err)
 	}
 	waitFor(c.client.CloseAllowingRebalance, drainGrace)
 }
+
+func (c *consumer) leaveGroup(ctx context.Context) error {
+	if c.sub.InstanceID == "" {
+		return c.client.LeaveGroupContext(ctx)
+	}
+	member, _ := c.client.GroupMetadata()
+	static := staticMember{group: c.group, instance: c.sub.InstanceID, member: member, protocol: c.sub.Protocol}
+	c.bus.noteStatic(static)
+	err := c.client.LeaveGroupContext(ctx)
+	if c.sub.Protocol != ProtocolConsumer {
+		return err
+	}
+	// The client's own goodbye (franz-go 1.22) lacks the instance's id, so Kafka refuses it, and the next start would have to wait for the
+	// session to time out.
+	return static.leaveConsumer(ctx, c.client, awayEpoch)
+}
+
+// The epochs of a last heartbeat (KIP-848): gone for good, or a static member that will be back.
+const (
+	goneEpoch = -1
+	awayEpoch = -2
+)
 
 // staticMember is one that has ended and is still in its group.
 type staticMember struct {
@@ -107,7 +125,7 @@ func (b *Bus) leaveForGood(ctx context.Context) error {
 // leave sends what the client itself does not: it keeps static members in.
 func (m staticMember) leave(ctx context.Context, client *kgo.Client) error {
 	if m.protocol == ProtocolConsumer {
-		return m.leaveConsumer(ctx, client)
+		return m.leaveConsumer(ctx, client, goneEpoch)
 	}
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = m.group
@@ -127,10 +145,10 @@ func (m staticMember) leave(ctx context.Context, client *kgo.Client) error {
 	return goneIsGone(kerr.ErrorForCode(code))
 }
 
-// leaveConsumer leaves by a last heartbeat with the epoch -1 (KIP-848).
-func (m staticMember) leaveConsumer(ctx context.Context, client *kgo.Client) error {
+// leaveConsumer leaves by a last heartbeat.
+func (m staticMember) leaveConsumer(ctx context.Context, client *kgo.Client, epoch int32) error {
 	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-	req.Group, req.MemberID, req.InstanceID, req.MemberEpoch = m.group, m.member, kmsg.StringPtr(m.instance), -1
+	req.Group, req.MemberID, req.InstanceID, req.MemberEpoch = m.group, m.member, kmsg.StringPtr(m.instance), epoch
 	resp, err := req.RequestWith(ctx, client)
 	if err != nil {
 		return err

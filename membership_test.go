@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/dreamscape/eventbus"
@@ -96,6 +97,7 @@ func TestMembersShareAndHandOver(t *testing.T) {
 // A static member that restarts within SessionTimeout finds its partitions as they were, and the others notice nothing.
 func TestAStaticMemberRestartsWithoutARebalance(t *testing.T) {
 	inGroup(t, func(w *world, topic *eventbus.Topic[order], member func(*eventbus.Bus, *journal, string) *running) {
+		w.refuseNamelessGoodbyes()
 		var byOne, byTwo, byThree journal
 		one, two, three := w.bus(nil), w.bus(nil), w.bus(nil)
 		member(one, &byOne, "pod-1")
@@ -120,6 +122,20 @@ func TestAStaticMemberRestartsWithoutARebalance(t *testing.T) {
 			epoch++
 		}
 		require.LessOrEqual(w, w.cluster.GroupInfo("group").Epoch, epoch, "no rebalance")
+	})
+}
+
+// refuseNamelessGoodbyes has the fake refuse, as Kafka does, a static member's last heartbeat that does not say of which instance it is.
+func (w *world) refuseNamelessGoodbyes() {
+	w.cluster.ControlKey(int16(kmsg.ConsumerGroupHeartbeat), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		beat := req.(*kmsg.ConsumerGroupHeartbeatRequest)
+		if beat.MemberEpoch != -2 || beat.InstanceID != nil {
+			return nil, nil, false
+		}
+		resp := beat.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp, nil, true
 	})
 }
 
