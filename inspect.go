@@ -98,24 +98,26 @@ func (c *consumer) noteProtocol(err error) {
 	c.resolve("protocol")
 }
 
-// lookAtRetryTopics has those retry topics consumed that exist. One that does not, or that the group may not read, is no trouble: redriving
-// is for who wants it.
+// lookAtRetryTopics has those retry topics consumed that exist. One that does not, or is hidden, is no trouble: redriving is for who wants
+// it. One that is there and may not be read is: what was redriven would lie in it unseen.
 func (c *consumer) lookAtRetryTopics(ctx context.Context) {
-	wanted := map[string]kmsg.ACLOperation{}
+	var wanted []string
 	for _, r := range c.ordered {
 		if !c.retrying[r.retryTopic] {
-			wanted[r.retryTopic] = kmsg.ACLOperationRead
+			wanted = append(wanted, r.retryTopic)
 		}
 	}
-	if len(wanted) == 0 {
-		return
-	}
-	troubles, err := c.bus.topicTroubles(ctx, wanted)
+	known, err := c.bus.describeTopics(ctx, wanted)
 	if err != nil {
 		return
 	}
-	for name := range wanted {
-		if troubles[name] == nil {
+	for name, info := range known {
+		if info.err != nil {
+			continue
+		}
+		forbidden := info.trouble(name, kmsg.ACLOperationRead)
+		c.noteTopic(name, forbidden)
+		if forbidden == nil {
 			c.retrying[name] = true
 			c.client.AddConsumeTopics(name)
 		}
