@@ -36,25 +36,28 @@ const Share = 100
 
 // Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
 func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
-	part := 1
+	part := int64(1)
 	if paused {
 		part = 2
 	}
 	switch held := e.routes[p.route].held; {
 	case held && p.untried > 0: // one that nobody has tried is enough to probe with
 		return "held"
-	case len(p.items) >= e.limits.Records/part:
+	case reached(int64(len(p.items)), int64(e.limits.Records), part):
 		return "records in flight"
-	case p.bytes >= e.limits.Bytes/part:
+	case reached(int64(p.bytes), int64(e.limits.Bytes), part):
 		return "bytes in flight"
-	case p.progress.Span() >= e.limits.Span/int64(part):
+	case reached(p.progress.Span(), e.limits.Span, part):
 		return "span"
-	case len(p.items) >= Share && e.budget.full(int64(part)):
+	case len(p.items) >= Share && e.budget.full(part):
 		return "in flight on the bus"
 	}
 	return ""
 }
 
 func (b *Budget) full(part int64) bool {
-	return b.records.Load() >= b.maxRecords/part || b.bytes.Load() >= b.maxBytes/part
+	return reached(b.records.Load(), b.maxRecords, part) || reached(b.bytes.Load(), b.maxBytes, part)
 }
+
+// reached says whether there is as much as a part of a limit. Half of one is one: what holds nothing is never full.
+func reached(n, limit, part int64) bool { return n >= max(limit/part, 1) }
