@@ -1,7 +1,12 @@
 package eventbus_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -25,4 +30,42 @@ func TestLimitsOfOneGoOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A handler that was left behind returns when the partition is ours again, and full: fetching must stay paused.
+func TestALateResultDoesNotResumeFetching(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		for i := range 5000 {
+			bus.PublishAsync(context.Background(), w.order("o", i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == 5000 })
+		late, hold := make(chan struct{}), make(chan struct{})
+		var tries atomic.Int32
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			if tries.Add(1) == 1 {
+				<-late // ignores its ctx
+				return nil
+			}
+			<-hold
+			return nil
+		}, nil, func(s *eventbus.Subscription) { s.MaxInFlight = 1000 })
+		queued := func() int {
+			g := bus.Health(context.Background()).Groups
+			if len(g) == 0 || len(g[0].Partitions) == 0 {
+				return 0
+			}
+			return g[0].Partitions[0].Queued
+		}
+		w.until("full", func() bool { return queued() >= 999 })
+		time.Sleep(time.Second)
+		loseSession(w)
+		w.until("lost", func() bool { return queued() == 0 })
+		w.until("full again", func() bool { return queued() >= 999 })
+		time.Sleep(time.Second)
+		close(late)
+		time.Sleep(10 * time.Second)
+		require.LessOrEqual(t, queued(), 2000, "one poll above the bound at most")
+		close(hold)
+	})
 }
