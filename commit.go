@@ -17,9 +17,19 @@ import (
 // commitLoop commits what is done, every commitInterval, until ctx ends.
 func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
+		c.lookAtRoom()
 		c.committing.Lock()
 		c.commit(c.assignments())
 		c.committing.Unlock()
+	}
+}
+
+// lookAtRoom has partitions fetched again that others have made room for: what waits in them may tell nobody for an hour.
+func (c *consumer) lookAtRoom() {
+	c.mu.Lock()
+	defer c.unlock()
+	for _, a := range c.assigned {
+		c.fetchingLocked(a)
 	}
 }
 

@@ -2,11 +2,14 @@ package eventbus_test
 
 import (
 	"context"
+	"errors"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -67,5 +70,67 @@ func TestALateResultDoesNotResumeFetching(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.LessOrEqual(t, queued(), 2000, "one poll above the bound at most")
 		close(hold)
+	})
+}
+
+// What one group lets go of the bus's budget is another's to use, at once and not at its next event.
+func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		other := eventbus.NewTopic("acme.other", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+		bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = 400 })
+		for i := range 150 {
+			require.NoError(t, bus.Publish(context.Background(), w.order("o", i)))
+		}
+		for i := range 300 {
+			require.NoError(t, bus.Publish(context.Background(), other.New(order{ID: "o", Number: i})))
+		}
+		hold := make(chan struct{})
+		var seen journal
+		w.run(bus, nil, nil, func(s *eventbus.Subscription) {
+			s.Routes = []eventbus.Route{w.orders.Handle(func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+				if e.Payload.ID == "o" {
+					return eventbus.RetryAfter(errors.New("rate limit"), time.Hour)
+				}
+				seen.add("%d", e.Payload.Number)
+				return nil
+			}, nil)}
+		})
+		w.until("one key waits, with the others behind it", func() bool { return bus.Metrics().InFlight == 150 })
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			ended <- bus.Run(ctx, eventbus.Subscription{Group: "other", Routes: []eventbus.Route{other.Handle(func(context.Context, *eventbus.BaseEvent[order]) error {
+				<-hold
+				return nil
+			}, nil)}})
+		}()
+		w.until("the budget is used up", func() bool { return bus.Metrics().InFlight == 450 })
+		require.NoError(t, bus.Publish(context.Background(), w.order("p", 1)))
+		w.until("it is handled on top, and then the partition is paused", func() bool { return len(seen.all()) == 1 && bus.Metrics().Paused == 2 })
+		require.NoError(t, bus.Publish(context.Background(), w.order("p", 2)))
+		time.Sleep(5 * time.Second)
+		require.Len(t, seen.all(), 1)
+		close(hold)
+		w.until("the other group is through", func() bool { return bus.Metrics().InFlight <= 152 })
+		w.until("the other key is handled", func() bool { return len(seen.all()) == 2 })
+		cancel()
+		require.NoError(t, <-ended)
+	}, kfake.SeedTopics(1, "acme.other", "acme.other.dlq.other"))
+}
+
+func TestATimeoutThatOverflowsIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		for _, r := range []*running{
+			w.run(bus, ignore, &eventbus.HandleOptions{Timeout: math.MaxInt64}, nil),
+			w.run(bus, ignore, nil, func(s *eventbus.Subscription) { s.Group = "g2"; s.DrainTimeout = math.MaxInt64 }),
+		} {
+			select {
+			case err := <-r.ended:
+				require.ErrorContains(t, err, "RebalanceTimeout")
+			case <-time.After(5 * time.Second):
+				require.Fail(t, "it runs")
+			}
+		}
 	})
 }
