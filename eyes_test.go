@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -133,4 +134,35 @@ func TestATimeoutThatOverflowsIsRefused(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A dead letter that is on its way when its partition is lost leaves no trouble behind.
+func TestALetterOfALostPartitionIsNoTrouble(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		hold := make(chan struct{})
+		w.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			if p := req.(*kmsg.ProduceRequest); len(p.Topics) == 1 && w.cluster.TopicIDInfo(p.Topics[0].TopicID) != nil &&
+				w.cluster.TopicIDInfo(p.Topics[0].TopicID).Topic == orders+".dlq.group" {
+				w.cluster.SleepControl(func() { <-hold })
+			}
+			return nil, nil, false
+		})
+		var tries atomic.Int32
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			if tries.Add(1) == 1 {
+				return eventbus.Permanent(errors.New("no"))
+			}
+			return nil
+		}, nil, nil)
+		publish(w, bus, 1)
+		w.until("refused", func() bool { return tries.Load() == 1 })
+		loseSession(w)
+		w.until("again, and handled", func() bool { return tries.Load() == 2 })
+		time.Sleep(10 * time.Second)
+		close(hold)
+		time.Sleep(30 * time.Second)
+		require.Empty(t, bus.Health(context.Background()).Groups[0].Problems)
+	}, kfake.SleepOutOfOrder())
 }
