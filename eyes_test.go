@@ -3,6 +3,7 @@ package eventbus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -165,4 +166,97 @@ func TestALetterOfALostPartitionIsNoTrouble(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		require.Empty(t, bus.Health(context.Background()).Groups[0].Problems)
 	}, kfake.SleepOutOfOrder())
+}
+
+// The end of an outage is no reason to try an event before the time that its handler asked for.
+func TestTheEndOfAnOutageKeepsRetryAfter(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var down outage
+		var limited journal
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.ID == "limited" {
+				limited.add("try")
+				if len(limited.all()) == 1 {
+					return eventbus.RetryAfter(errors.New("rate limit"), 10*time.Minute)
+				}
+				return nil
+			}
+			return down.call()
+		}, nil, nil)
+		require.NoError(t, bus.Publish(context.Background(), w.order("limited", 0)))
+		w.until("limited", func() bool { return len(limited.all()) == 1 })
+		down.away.Store(true)
+		for i := range 10 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		w.until("open", func() bool { return bus.Metrics().BreakerOpened == 1 })
+		time.Sleep(5 * time.Second)
+		down.away.Store(false)
+		time.Sleep(15 * time.Minute)
+		require.Equal(t, []time.Duration{10 * time.Minute}, limited.gaps())
+	})
+}
+
+// What waits while a route is paused is to be seen, and begins afresh when it goes on: its tries were the outage's.
+func TestAllThatAnOutageFailedBeginsAfresh(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var down outage
+		down.away.Store(true)
+		var flap atomic.Int32
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			if err := down.call(); err != nil {
+				return err
+			}
+			if flap.Add(1) > 1 && flap.Load() <= 5 { // the probe is answered; the next four are too many at once for what just came back
+				return errors.New("overloaded")
+			}
+			return nil
+		}, nil, nil)
+		for i := range 4 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		time.Sleep(400 * time.Millisecond)
+		require.NoError(t, bus.Publish(context.Background(), w.order("o4", 4)))
+		w.until("open", func() bool { return bus.Metrics().BreakerOpened == 1 })
+		time.Sleep(20 * time.Second)
+		require.EqualValues(t, 5, bus.Metrics().ParkedKeys)
+		down.away.Store(false)
+		w.until("all handled", func() bool { return w.committed() == 5 })
+		require.Zero(t, bus.Metrics().DeadLettered)
+	})
+}
+
+// What is parked while a route is paused stays so where no slot is free to probe with.
+func TestAProbeWithoutASlotUnparksNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		other := eventbus.NewTopic("acme.other", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+		bus := w.bus(nil)
+		hold := make(chan struct{})
+		w.run(bus, nil, nil, func(s *eventbus.Subscription) {
+			s.Concurrency = 1
+			s.Routes = []eventbus.Route{
+				w.orders.Handle(func(context.Context, *eventbus.BaseEvent[order]) error { return errors.New("no") }, nil),
+				other.Handle(func(context.Context, *eventbus.BaseEvent[order]) error {
+					<-hold
+					return nil
+				}, nil),
+			}
+		})
+		for i := range 8 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		w.until("open", func() bool { return bus.Metrics().BreakerOpened == 1 })
+		time.Sleep(20 * time.Second)
+		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
+		for i := range 5 {
+			require.NoError(t, bus.Publish(context.Background(), other.New(order{ID: fmt.Sprint("o", i)})))
+		}
+		time.Sleep(25 * time.Second)
+		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
+		close(hold)
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
+	}, kfake.SeedTopics(1, "acme.other", "acme.other.dlq.group"))
 }

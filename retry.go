@@ -58,13 +58,13 @@ func (p RetryPolicy) left(spent int, after time.Duration) bool {
 	return spent < p.Attempts && (p.Budget == 0 || after <= p.Budget)
 }
 
-// waitAfter is the time to the next try after so many failed ones; the last error may say how long.
-func (p RetryPolicy) waitAfter(err error, fails int) time.Duration {
+// waitAfter is the time to the next try after so many failed ones; the last error may say how long, which is asked then.
+func (p RetryPolicy) waitAfter(err error, fails int) (wait time.Duration, asked bool) {
 	var after retryAfterError
 	if errors.As(err, &after) {
-		return after.after
+		return after.after, true
 	}
-	return p.wait(fails)
+	return p.wait(fails), false
 }
 
 // classify says what kind of failure a handler's error is. What the handler marked, and what Go says, comes before Classify.

@@ -33,6 +33,7 @@ type task struct {
 	proof       time.Time // what was known then of the route's successes
 	probe       bool      // the running try probes an open breaker
 	next        time.Time // when the next try is due
+	asked       bool      // by RetryAfter: not before
 	timer       *time.Timer
 	letter      *failure // why it is given up, while its dead letter is written
 	trims       int      // parts that the dead letter had to lose
@@ -242,12 +243,13 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 	if t.first.IsZero() {
 		t.first = now
 	}
+	var wait time.Duration
+	wait, t.asked = r.retry.waitAfter(f.err, t.fails)
 	if c.noteFailureLocked(it, probe, now) { // the outage's, not the event's
-		c.parkLocked(it, r.retry.waitAfter(f.err, t.fails), now)
+		c.parkLocked(it, wait, now)
 		return
 	}
 	t.spent++
-	wait := r.retry.waitAfter(f.err, t.fails)
 	switch {
 	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.first)):
 		c.parkLocked(it, wait, now)
@@ -272,10 +274,11 @@ func (c *consumer) parkLocked(it *item, wait time.Duration, now time.Time) {
 	}
 }
 
+// unpark lets a parked item start again. While its route is paused it stays parked, where it is seen, and may be the next probe.
 func (c *consumer) unpark(it *item) {
 	c.mu.Lock()
 	defer c.unlock()
-	if c.engine.Unpark(it) {
+	if it.Value.of.route.breaker.Open() || c.engine.Unpark(it) {
 		c.feedLocked()
 	}
 }
