@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -259,4 +261,62 @@ func TestAProbeWithoutASlotUnparksNobody(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
 	}, kfake.SeedTopics(1, "acme.other", "acme.other.dlq.group"))
+}
+
+// The end of a Run is bounded where nothing answers any longer.
+func TestAShutdownWithoutABrokerIsBounded(t *testing.T) {
+	for name, frozen := range map[string]bool{"unreachable": false, "frozen": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				var dead atomic.Bool
+				w.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if dead.Load() {
+						select {
+						case <-ctx.Done():
+							return nil, ctx.Err()
+						case <-time.After(5 * time.Second): // the client's DialTimeout, which counts for its own dialer only
+							return nil, os.ErrDeadlineExceeded
+						}
+					}
+					return w.net.DialContext(ctx, network, address)
+				}
+				bus := w.bus(nil)
+				var seen journal
+				hold := make(chan struct{})
+				r := w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+					if e.Payload.ID == "bad" {
+						return eventbus.Permanent(errors.New("no"))
+					}
+					if e.Payload.ID == "slow" {
+						<-hold
+					}
+					return handles(&seen)(ctx, e)
+				}, nil, nil)
+				publish(w, bus, 1)
+				require.NoError(t, bus.Publish(context.Background(), w.order("slow", 1)))
+				require.NoError(t, bus.Publish(context.Background(), w.order("late", 1)))
+				w.until("handled", func() bool { return w.committed() == 1 })
+				dead.Store(true)
+				if frozen {
+					w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+						w.cluster.KeepControl()
+						return nil, nil, true
+					})
+				} else {
+					w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+						w.cluster.KeepControl()
+						return nil, errors.New("cut"), true
+					})
+				}
+				close(hold)
+				time.Sleep(3 * time.Second)
+				stopped := time.Now()
+				_ = r.end()
+				took := time.Since(stopped)
+				dead.Store(false)
+				time.Sleep(5 * time.Minute) // for what the client has left to end
+				require.Less(t, took, 20*time.Second, "two commits, and leaving")
+			})
+		})
+	}
 }
