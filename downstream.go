@@ -69,7 +69,7 @@ func (c *consumer) closedLocked(r *route) {
 
 func (c *consumer) beginAfreshLocked(it *item) {
 	t := it.Value
-	if t.letter != nil {
+	if t.letter != nil || t.behind != nil {
 		return
 	}
 	t.fails, t.spent = 0, 0
@@ -120,6 +120,9 @@ func (c *consumer) probeLocked(r *route) *item {
 		return nil // and what is parked stays so
 	}
 	it := c.engine.NextOf(r.n)
+	for it != nil && c.waitsLocked(it) {
+		it = c.engine.NextOf(r.n)
+	}
 	if it == nil {
 		if it = c.earliestParked(r); it == nil {
 			return nil
@@ -139,7 +142,7 @@ func (c *consumer) earliestParked(r *route) *item {
 	var parked []*item
 	for _, a := range c.assignedTo(r) {
 		for _, it := range a.part.Waiting() {
-			if t := it.Value; it.Parked() && t.letter == nil && !(t.asked && now.Before(t.next)) {
+			if t := it.Value; it.Parked() && t.letter == nil && t.behind == nil && !(t.asked && now.Before(t.next)) {
 				parked = append(parked, it)
 			}
 		}

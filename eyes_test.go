@@ -77,6 +77,43 @@ func TestALateResultDoesNotResumeFetching(t *testing.T) {
 	})
 }
 
+// A key of which a handler was left behind does not run beside it when its partition comes back to the same process.
+func TestAKeyDoesNotRunBesideAHandlerLeftBehind(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		late := make(chan struct{})
+		var running, overlaps, tries atomic.Int32
+		var others journal
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.ID != "o" {
+				others.add("%d", e.Payload.Number)
+				return nil
+			}
+			if running.Add(1) > 1 {
+				overlaps.Add(1)
+			}
+			defer running.Add(-1)
+			if tries.Add(1) == 1 {
+				<-late // ignores its ctx
+			}
+			return nil
+		}, nil, nil)
+		publish(w, bus, 2)
+		require.NoError(t, bus.Publish(context.Background(), w.order("p", 7)))
+		w.until("runs", func() bool { return running.Load() == 1 })
+		time.Sleep(time.Second)
+		loseSession(w)
+		w.until("left behind", func() bool { return bus.Metrics().Detached == 1 })
+		time.Sleep(20 * time.Second)
+		require.NoError(t, bus.Publish(context.Background(), w.order("p", 8)))
+		w.until("others go on", func() bool { a := others.all(); return len(a) > 0 && a[len(a)-1] == "8" })
+		require.Zero(t, overlaps.Load())
+		close(late)
+		w.until("committed", func() bool { return w.committed() == 4 })
+		require.EqualValues(t, 3, tries.Load(), "its result is ignored")
+	})
+}
+
 // What one group lets go of the bus's budget is another's to use, at once and not at its next event.
 func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -35,6 +35,7 @@ type task struct {
 	next        time.Time // when the next try is due
 	asked       bool      // by RetryAfter: not before
 	timer       *time.Timer
+	behind      *item    // the try of its key that was left behind, for whose end it waits
 	letter      *failure // why it is given up, while its dead letter is written
 	trims       int      // parts that the dead letter had to lose
 	letterFails int      // how often it could not be written
@@ -170,11 +171,38 @@ func (c *consumer) nextLocked() *item {
 			}
 		}
 	}
-	it := c.engine.Next()
-	if it == nil {
-		return nil
+	for it := c.engine.Next(); it != nil; it = c.engine.Next() {
+		if !c.waitsLocked(it) {
+			return beginTry(it, it.Value.of.route, now)
+		}
 	}
-	return beginTry(it, it.Value.of.route, now)
+	return nil
+}
+
+// waitsLocked has an item that would start wait where a try of its key was left behind and still runs: the partition went, and has come back.
+func (c *consumer) waitsLocked(it *item) bool {
+	for left := range c.left {
+		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Key().Alike(it.Key()) {
+			it.Value.behind = left
+			c.engine.Park(it)
+			return true
+		}
+	}
+	return false
+}
+
+// leftEndedLocked is told that a try that was left behind has ended: whatever its result was, it is nobody's any longer.
+func (c *consumer) leftEndedLocked(left *item) {
+	delete(c.left, left)
+	for _, a := range c.assigned {
+		for _, it := range a.part.Waiting() {
+			if it.Value.behind == left {
+				it.Value.behind = nil
+				c.engine.Unpark(it)
+			}
+		}
+	}
+	c.feedLocked()
 }
 
 func beginTry(it *item, r *route, now time.Time) *item {
@@ -206,8 +234,8 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 	probe := t.probe
 	t.probe = false
 	switch {
-	case it.Over(): // its partition was released meanwhile: whatever it was, it is nobody's any longer
-		delete(c.left, it)
+	case it.Over(): // its partition was released meanwhile
+		c.leftEndedLocked(it)
 	case t.broken != nil:
 		c.probeGoneLocked(t.of.route, probe)
 		c.buryLocked(it, *t.broken)
