@@ -267,6 +267,24 @@ func TestAllThatAnOutageFailedBeginsAfresh(t *testing.T) {
 	})
 }
 
+// The letters' topic may be deleted and made anew.
+func TestADeadLetterTopicReCreatedIsWrittenTo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error { return eventbus.Permanent(errors.New("no")) }, nil, nil)
+		publish(w, bus, 1)
+		w.until("written", func() bool { return w.held(orders+".dlq.group") == 1 })
+		w.cluster.DeleteTopic(orders + ".dlq.group")
+		time.Sleep(time.Second)
+		publish(w, bus, 1)
+		time.Sleep(5 * time.Second)
+		require.NotEmpty(t, bus.Health(context.Background()).Groups[0].Problems)
+		w.cluster.CreateTopic(orders+".dlq.group", 1, nil)
+		w.until("written", func() bool { return w.held(orders+".dlq.group") == 1 })
+		w.until("committed", func() bool { return w.committed() == 2 })
+	})
+}
+
 // What is parked while a route is paused stays so where no slot is free to probe with.
 func TestAProbeWithoutASlotUnparksNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
