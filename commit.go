@@ -41,6 +41,7 @@ const maxMap = 4096
 func (c *consumer) commit(as []*assignment) {
 	chosen, offsets := c.chooseCommits(as)
 	if len(chosen) == 0 {
+		c.resolve("commit") // what was refused is another member's to commit by now
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -374,4 +375,45 @@ func TestAShutdownWithoutABrokerIsBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A member whose partition has gone to another has no trouble with committing it.
+func TestARefusedCommitOfALostPartitionIsForgotten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: -1})
+		one, two := w.bus(nil), w.bus(nil)
+		var seen journal
+		w.run(one, handles(&seen), nil, nil)
+		publish(w, one, 1)
+		problems := func() int {
+			g := one.Health(context.Background()).Groups
+			if len(g) == 0 {
+				return 0
+			}
+			return len(g[0].Problems)
+		}
+		w.until("named", func() bool { return problems() == 1 })
+		require.Len(t, w.cluster.GroupInfo("group").Members, 1)
+		member := w.cluster.GroupInfo("group").Members[0].MemberID
+		w.run(two, handles(&seen), nil, nil)
+		w.until("two members", func() bool { return len(w.cluster.GroupInfo("group").Members) == 2 })
+		time.Sleep(10 * time.Second)
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1, TopLevel: true, When: func(r kmsg.Request) bool {
+			return r.(*kmsg.HeartbeatRequest).MemberID == member
+		}})
+		leave := kmsg.NewPtrLeaveGroupRequest()
+		leave.Group = "group"
+		m := kmsg.NewLeaveGroupRequestMember()
+		m.MemberID = member
+		leave.Members = append(leave.Members, m)
+		_, err := leave.RequestWith(context.Background(), w.raw())
+		require.NoError(t, err)
+		w.until("the other has it", func() bool {
+			g := two.Health(context.Background()).Groups
+			return len(g) == 1 && len(g[0].Partitions) == 1
+		})
+		fault.Remove()
+		time.Sleep(30 * time.Second)
+		require.Zero(t, problems())
+	})
 }
