@@ -440,3 +440,29 @@ func TestARefusedCommitOfALostPartitionIsForgotten(t *testing.T) {
 		require.Zero(t, problems())
 	})
 }
+
+// The time that an outage took is not taken from the Budget of an event: there is time to try it again when what it calls is back.
+func TestAnOutageUsesUpNoBudget(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var down outage
+		down.away.Store(true)
+		var calls atomic.Int32
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			if err := down.call(); err != nil {
+				return err
+			}
+			if n := calls.Add(1); n > 1 && n <= 4 { // the probe is answered; the next three are too many at once for what has just come back
+				return errors.New("overloaded")
+			}
+			return nil
+		}, &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Budget: 10 * time.Second}}, nil)
+		for i := range 10 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		time.Sleep(30 * time.Second)
+		down.away.Store(false)
+		w.until("all handled", func() bool { return w.committed() == 10 })
+		require.Zero(t, bus.Metrics().DeadLettered)
+	})
+}

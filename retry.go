@@ -16,7 +16,7 @@ type RetryPolicy struct {
 	Max      time.Duration // the longest wait. Default: 30 s
 	Jitter   float64       // the part of a wait that is random, ±, from 0 to 1. 0: 0.2; negative: none
 	// Budget bounds the time from the first failure to the last try: an event whose next try would come later is given up, however
-	// many tries are left. Default: no bound.
+	// many tries are left. A failure that an outage may have caused, while the route was paused for it, does not begin it. Default: no bound.
 	Budget time.Duration
 	// Classify judges an error that the handler did not mark: ClassPermanent has the event dead-lettered at once, ClassTransient has it
 	// tried again, and anything else leaves it to this package. It is called by several goroutines at once and must be quick. A panic in

@@ -28,6 +28,7 @@ type task struct {
 	fails       int       // tries that have failed
 	spent       int       // those of them that count: a try that an outage may have failed does not
 	first       time.Time // when the first try failed
+	counted     time.Time // when the first try failed that counts: the Budget begins there
 	class       Class     // of the last failure
 	started     time.Time // when the running, or the last, try began
 	proof       time.Time // what was known then of the route's successes
@@ -277,9 +278,12 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 		c.parkLocked(it, wait, now)
 		return
 	}
+	if t.spent == 0 {
+		t.counted = now
+	}
 	t.spent++
 	switch {
-	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.first)):
+	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.counted)):
 		c.parkLocked(it, wait, now)
 	case f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
 		t.spent-- // nothing of this route has succeeded since: it may be an outage, and is no reason to give an event up
