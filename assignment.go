@@ -177,6 +177,9 @@ func recordBytes(r *kgo.Record) int {
 
 // fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands.
 func (c *consumer) fetchingLocked(a *assignment) {
+	if a.part.Stopped() { // the client has none of it, or it has it for another assignment by now
+		return
+	}
 	why := c.engine.Full(a.part, a.paused != "")
 	switch {
 	case c.held:

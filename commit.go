@@ -17,27 +17,52 @@ import (
 // commitLoop commits what is done, every commitInterval, until ctx ends.
 func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
+		c.lookAtRoom()
 		c.committing.Lock()
 		c.commit(c.assignments())
 		c.committing.Unlock()
 	}
 }
 
+// lookAtRoom has partitions fetched again that others have made room for: what waits in them may tell nobody for an hour.
+func (c *consumer) lookAtRoom() {
+	c.mu.Lock()
+	defer c.unlock()
+	for _, a := range c.assigned {
+		c.fetchingLocked(a)
+	}
+}
+
 // maxMap is how many bytes of metadata a commit may have by the broker's default (offset.metadata.max.bytes).
 const maxMap = 4096
 
-// commit commits how far the assignments are that are owned and have moved, and what is done above. The caller holds committing. An error is
-// no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
+// commit commits how far the assignments are that are owned and have moved, and what is done above, within commitTimeout. The caller holds
+// committing. An error is no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
 func (c *consumer) commit(as []*assignment) {
 	chosen, offsets := c.chooseCommits(as)
-	if len(chosen) == 0 || !c.untilJoined() {
+	if len(chosen) == 0 {
+		c.resolve("commit") // what was refused is another member's to commit by now
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
+	if !c.untilJoined(ctx) || !c.sending.within(ctx) {
+		return
+	}
+	_, _ = bounded(ctx, func() (bool, error) {
+		defer c.sending.Unlock()
+		c.send(ctx, chosen, offsets)
+		return true, nil
+	})
+}
+
+// send sends a commit. It outlasts ctx where the client is connecting: no other may begin meanwhile, or it would wait inside the client and
+// be made later, for partitions that are another member's by then. What is sent already belongs to a generation of the group, and is refused
+// in the next.
+func (c *consumer) send(ctx context.Context, chosen chosenCommits, offsets map[string]map[int32]kgo.EpochOffset) {
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		c.addMaps(req, chosen)
-		return nil
+		return ctx.Err()
 	})
 	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
@@ -85,13 +110,13 @@ func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) 
 
 // untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
 // back, and whoever waits for them.
-func (c *consumer) untilJoined() bool {
-	for deadline := time.Now().Add(commitTimeout); time.Now().Before(deadline); time.Sleep(joinPoll) {
-		if !c.isJoining() {
-			return true
+func (c *consumer) untilJoined(ctx context.Context) bool {
+	for c.isJoining() {
+		if !sleep(ctx, joinPoll) {
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 const joinPoll = 20 * time.Millisecond

@@ -54,7 +54,8 @@ type consumer struct {
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
 	// after its partition went to another member would rewind that member (no broker refuses it).
 	committing turn
-	mapLimit   int // bytes of metadata that a commit may have; guarded by committing
+	sending    turn // held while the client has a commit
+	mapLimit   int  // bytes of metadata that a commit may have; guarded by sending
 }
 
 // turn is a lock that may be held while waiting for the network. Unlike sync.Mutex it lets virtual time pass meanwhile.
@@ -62,6 +63,16 @@ type turn chan struct{}
 
 func (t turn) Lock()   { t <- struct{}{} }
 func (t turn) Unlock() { <-t }
+
+// within locks t before ctx ends, or says that it could not.
+func (t turn) within(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 type topicPartition struct {
 	topic     string
@@ -99,7 +110,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, erro
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, fetched: map[fetchedKey]fetched{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
-		committing: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
+		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)

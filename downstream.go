@@ -69,14 +69,16 @@ func (c *consumer) closedLocked(r *route) {
 
 func (c *consumer) beginAfreshLocked(it *item) {
 	t := it.Value
-	if t.letter != nil {
+	if t.letter != nil || t.behind != nil {
 		return
 	}
 	t.fails, t.spent = 0, 0
-	if wait := t.of.route.retry.wait(1); time.Until(t.next) > wait {
-		t.next = time.Now().Add(wait)
-		t.timer.Reset(wait)
+	wait := max(time.Until(t.next), 0)
+	if !t.asked {
+		wait = min(wait, t.of.route.retry.wait(1))
 	}
+	t.next = time.Now().Add(wait)
+	t.timer.Reset(wait)
 }
 
 func downstreamTrouble(r *route) string { return "downstream " + r.kafkaTopic }
@@ -112,29 +114,35 @@ func (c *consumer) probeGoneLocked(r *route, probe bool) {
 }
 
 // probeLocked starts the event that has been ready longest, or else the parked one that is due first. nil: there is none, or no slot is free;
-// the next one that comes is tried at once.
+// the next one that comes, or is due, is tried at once.
 func (c *consumer) probeLocked(r *route) *item {
+	if c.engine.Running() == c.sub.Concurrency {
+		return nil // and what is parked stays so
+	}
 	it := c.engine.NextOf(r.n)
+	for it != nil && c.waitsLocked(it) {
+		it = c.engine.NextOf(r.n)
+	}
 	if it == nil {
 		if it = c.earliestParked(r); it == nil {
 			return nil
 		}
 		it.Value.quiet()
 		c.engine.Unpark(it)
-		if it = c.engine.NextOf(r.n); it == nil {
-			return nil
-		}
+		it = c.engine.NextOf(r.n)
 	}
 	r.breaker.Probe()
 	it.Value.probe = true
 	return it
 }
 
+// earliestParked leaves out what RetryAfter keeps from being tried yet.
 func (c *consumer) earliestParked(r *route) *item {
+	now := time.Now()
 	var parked []*item
 	for _, a := range c.assignedTo(r) {
 		for _, it := range a.part.Waiting() {
-			if it.Parked() && it.Value.letter == nil {
+			if t := it.Value; it.Parked() && t.letter == nil && t.behind == nil && !(t.asked && now.Before(t.next)) {
 				parked = append(parked, it)
 			}
 		}

@@ -50,7 +50,8 @@ type PartitionHealth struct {
 	// Paused says why the partition is not fetched: a limit that is reached ("records in flight", "bytes in flight", "span", "in flight on
 	// the bus"), "downstream", or "by Pause". "" while it is.
 	Paused string `json:"paused,omitempty"`
-	// Waiting says what the first event that waits, waits for: its next try, or its dead letter.
+	// Waiting says what the first event that waits, waits for: its next try, its dead letter, or the end of a handler of its key that was
+	// left behind when the partition was away.
 	Waiting string `json:"waiting,omitempty"`
 	// ParkedKeys counts the keys whose first event waits for another try, and Parked has the first ten of them, by offset.
 	ParkedKeys int         `json:"parkedKeys"`

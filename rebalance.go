@@ -75,6 +75,9 @@ func (c *consumer) abandonLocked(a *assignment) {
 // releaseLocked ends the ownership of an assignment, and returns what still runs of it: left behind, its results are nobody's.
 func (c *consumer) releaseLocked(a *assignment) []*item {
 	a.stopLocked()
+	for _, it := range a.part.Waiting() { // for their dead letters: nobody asks any longer what became of them
+		it.Value.quiet()
+	}
 	left := c.engine.Release(a.part)
 	for _, it := range left {
 		c.left[it] = struct{}{}

@@ -17,7 +17,8 @@ type RetryPolicy struct {
 	Max      time.Duration // the longest wait. Default: 30 s
 	Jitter   float64       // the part of a wait that is random, ±, from 0 to 1. 0: 0.2; negative: none
 	// Budget bounds the time from the first failure to the last try: an event whose next try would come later is given up, however
-	// many tries are left. Negative: no bound. Default: no bound.
+	// many tries are left. A failure that an outage may have caused, while the route was paused for it, does not begin it. Negative: no
+	// bound. Default: no bound.
 	Budget time.Duration
 	// Classify judges an error that the handler did not mark: ClassPermanent has the event dead-lettered at once, ClassTransient has it
 	// tried again, and anything else leaves it to this package. It is called by several goroutines at once and must be quick. A panic in
@@ -66,13 +67,13 @@ func (p RetryPolicy) left(spent int, after time.Duration) bool {
 	return spent < p.Attempts && (p.Budget <= 0 || after <= p.Budget)
 }
 
-// waitAfter is the time to the next try after so many failed ones; the last error may say how long.
-func (p RetryPolicy) waitAfter(err error, fails int) time.Duration {
+// waitAfter is the time to the next try after so many failed ones; the last error may say how long, which is asked then.
+func (p RetryPolicy) waitAfter(err error, fails int) (wait time.Duration, asked bool) {
 	var after retryAfterError
 	if errors.As(err, &after) {
-		return after.after
+		return after.after, true
 	}
-	return p.wait(fails)
+	return p.wait(fails), false
 }
 
 // classify says what kind of failure a handler's error is. What the handler marked, and what Go says, comes before Classify.

@@ -82,7 +82,7 @@ func (a *assignment) healthLocked() PartitionHealth {
 		if p.Waiting == "" {
 			p.Waiting = t.waiting()
 		}
-		if t.letter != nil {
+		if t.letter != nil || t.behind != nil {
 			continue
 		}
 		if p.ParkedKeys++; p.ParkedKeys <= maxParkedShown {
@@ -93,8 +93,11 @@ func (a *assignment) healthLocked() PartitionHealth {
 }
 
 func (t *task) waiting() string {
-	if t.letter != nil {
+	switch {
+	case t.letter != nil:
 		return "dead letter"
+	case t.behind != nil:
+		return fmt.Sprintf("handler that was left behind at offset %d", t.behind.Offset)
 	}
 	return fmt.Sprintf("try %d of offset %d", t.fails+1, t.record.Offset)
 }

@@ -131,6 +131,9 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 	if s.RebalanceTimeout < minGroupTimeout || s.RebalanceTimeout > maxGroupTimeout {
 		return fail("RebalanceTimeout", "%v is not between %v and %v", s.RebalanceTimeout, minGroupTimeout, maxGroupTimeout)
 	}
+	if s.DrainTimeout > maxGroupTimeout {
+		return fail("DrainTimeout", "%v is more than the longest RebalanceTimeout there is, %v", s.DrainTimeout, maxGroupTimeout)
+	}
 	routes := make([]Route, len(s.Routes))
 	seen := map[string]bool{}
 	for i, r := range s.Routes {
@@ -156,6 +159,9 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 			return fail(field, "Timeout: %v is negative", r.timeout)
 		}
 		r.timeout = orDefault(r.timeout, defaultHandlerTimeout)
+		if r.timeout > maxGroupTimeout { // the sum might overflow
+			return fail(field, "Timeout: %v is more than the longest RebalanceTimeout there is, %v", r.timeout, maxGroupTimeout)
+		}
 		if needed := r.timeout + s.DrainTimeout + commitTimeout + heartbeatInterval; needed >= s.RebalanceTimeout {
 			return fail(field, "Timeout %v + DrainTimeout %v + commit %v + heartbeat %v = %v must be less than RebalanceTimeout %v, "+
 				"or another member would handle the same events at once", r.timeout, s.DrainTimeout, commitTimeout, heartbeatInterval, needed, s.RebalanceTimeout)

@@ -28,12 +28,15 @@ type task struct {
 	fails       int       // tries that have failed
 	spent       int       // those of them that count: a try that an outage may have failed does not
 	first       time.Time // when the first try failed
+	counted     time.Time // when the first try failed that counts: the Budget begins there
 	class       Class     // of the last failure
 	started     time.Time // when the running, or the last, try began
 	proof       time.Time // what was known then of the route's successes
 	probe       bool      // the running try probes an open breaker
 	next        time.Time // when the next try is due
+	asked       bool      // by RetryAfter: not before
 	timer       *time.Timer
+	behind      *item    // the try of its key that was left behind, for whose end it waits
 	letter      *failure // why it is given up, while its dead letter is written
 	trims       int      // parts that the dead letter had to lose
 	letterFails int      // how often it could not be written
@@ -169,11 +172,38 @@ func (c *consumer) nextLocked() *item {
 			}
 		}
 	}
-	it := c.engine.Next()
-	if it == nil {
-		return nil
+	for it := c.engine.Next(); it != nil; it = c.engine.Next() {
+		if !c.waitsLocked(it) {
+			return beginTry(it, it.Value.of.route, now)
+		}
 	}
-	return beginTry(it, it.Value.of.route, now)
+	return nil
+}
+
+// waitsLocked has an item that would start wait where a try of its key was left behind and still runs: the partition went, and has come back.
+func (c *consumer) waitsLocked(it *item) bool {
+	for left := range c.left {
+		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Key().Alike(it.Key()) {
+			it.Value.behind = left
+			c.engine.Park(it)
+			return true
+		}
+	}
+	return false
+}
+
+// leftEndedLocked is told that a try that was left behind has ended: whatever its result was, it is nobody's any longer.
+func (c *consumer) leftEndedLocked(left *item) {
+	delete(c.left, left)
+	for _, a := range c.assigned {
+		for _, it := range a.part.Waiting() {
+			if it.Value.behind == left {
+				it.Value.behind = nil
+				c.engine.Unpark(it)
+			}
+		}
+	}
+	c.feedLocked()
 }
 
 func beginTry(it *item, r *route, now time.Time) *item {
@@ -205,8 +235,8 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 	probe := t.probe
 	t.probe = false
 	switch {
-	case it.Over(): // its partition was released meanwhile: whatever it was, it is nobody's any longer
-		delete(c.left, it)
+	case it.Over(): // its partition was released meanwhile
+		c.leftEndedLocked(it)
 	case t.broken != nil:
 		c.probeGoneLocked(t.of.route, probe)
 		c.buryLocked(it, *t.broken)
@@ -242,14 +272,18 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 	if t.first.IsZero() {
 		t.first = now
 	}
+	var wait time.Duration
+	wait, t.asked = r.retry.waitAfter(f.err, t.fails)
 	if c.noteFailureLocked(it, probe, now) { // the outage's, not the event's
-		c.parkLocked(it, r.retry.waitAfter(f.err, t.fails), now)
+		c.parkLocked(it, wait, now)
 		return
 	}
+	if t.spent == 0 {
+		t.counted = now
+	}
 	t.spent++
-	wait := r.retry.waitAfter(f.err, t.fails)
 	switch {
-	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.first)):
+	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.counted)):
 		c.parkLocked(it, wait, now)
 	case f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
 		t.spent-- // nothing of this route has succeeded since: it may be an outage, and is no reason to give an event up
@@ -272,10 +306,11 @@ func (c *consumer) parkLocked(it *item, wait time.Duration, now time.Time) {
 	}
 }
 
+// unpark lets a parked item start again. While its route is paused it stays parked, where it is seen, and may be the next probe.
 func (c *consumer) unpark(it *item) {
 	c.mu.Lock()
 	defer c.unlock()
-	if c.engine.Unpark(it) {
+	if it.Value.of.route.breaker.Open() || c.engine.Unpark(it) {
 		c.feedLocked()
 	}
 }

@@ -31,6 +31,11 @@ type Key[T any] struct {
 	own   int64 // the offset of an event that needs no order, plus one; 0 otherwise
 }
 
+// Alike says whether two keys are the same but for the partitions that they are of: the caller knows whether those are one of Kafka's.
+func (k Key[T]) Alike(other Key[T]) bool {
+	return k.name == other.name && k.keyed == other.keyed && k.own == other.own
+}
+
 // New returns an engine with so many slots, shared by so many routes. budget is shared with other engines.
 func New[T any](slots, routes int, limits Limits, budget *Budget) *Engine[T] {
 	e := &Engine[T]{slots: lane.NewSlots(slots), limits: limits, budget: budget}
