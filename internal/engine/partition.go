@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -77,8 +78,11 @@ func (p *Partition[T]) Running() iter.Seq[*Item[T]] { return maps.Keys(p.running
 
 // Waiting returns the items that are parked or whose dead letter is on its way, by offset.
 func (p *Partition[T]) Waiting() []*Item[T] {
-	return slices.SortedFunc(maps.Keys(p.waiting), func(a, b *Item[T]) int { return int(a.Offset - b.Offset) })
+	return slices.SortedFunc(maps.Keys(p.waiting), byOffset)
 }
+
+// byOffset orders items, so that what the engine says does not depend on the order of a map: a run can be replayed.
+func byOffset[T any](a, b *Item[T]) int { return cmp.Compare(a.Offset, b.Offset) }
 
 // Parked says whether the item waits to be tried again.
 func (it *Item[T]) Parked() bool { return it.state == parked }
@@ -87,7 +91,7 @@ func (it *Item[T]) Parked() bool { return it.state == parked }
 func (it *Item[T]) Over() bool { return it.state == over }
 
 // Stop forgets what waits in the partition, so that nothing more starts. What runs, and dead letters on their way, go on. The parked
-// items that it returns will not start again.
+// items that it returns, by offset, will not start again.
 func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 	if p.stopped {
 		return nil
@@ -102,18 +106,20 @@ func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 			e.forget(it)
 		}
 	}
+	slices.SortFunc(forgotten, byOffset)
 	return forgotten
 }
 
 // Idle says whether nothing of a stopped partition is under way any longer.
 func (p *Partition[T]) Idle() bool { return p.stopped && len(p.running)+len(p.waiting) == 0 }
 
-// Release ends the ownership. What still runs is left behind: its slot is free, its result will be ignored. It returns those items.
+// Release ends the ownership. What still runs is left behind: its slot is free, its result will be ignored. It returns those items,
+// by offset.
 func (e *Engine[T]) Release(p *Partition[T]) (left []*Item[T]) {
 	e.Stop(p)
 	p.owned = e.bug == NoOwnership
-	for it := range p.running {
-		left = append(left, it)
+	left = slices.SortedFunc(maps.Keys(p.running), byOffset)
+	for _, it := range left {
 		e.routes[p.route].lanes.Done(it.key)
 	}
 	for _, it := range p.items {
