@@ -40,8 +40,10 @@ func (e *Engine[T]) Assign(route int) *Partition[T] {
 // Begun says whether it is known where the partition begins.
 func (p *Partition[T]) Begun() bool { return p.progress.Begun() }
 
-// Resume has a partition that has not begun start at a committed offset, with what the map says is done above it.
-func (p *Partition[T]) Resume(committed int64, m progress.Map) { p.progress.Resume(committed, m) }
+// Resume has a partition that has not begun start at a committed offset and its leader epoch, with what the map says is done above it.
+func (p *Partition[T]) Resume(committed int64, epoch int32, m progress.Map) {
+	p.progress.Resume(committed, epoch, m)
+}
 
 // Forget voids what the map said: the topic is another one of the same name.
 func (p *Partition[T]) Forget() { p.progress.Forget() }
