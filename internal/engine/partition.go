@@ -57,6 +57,9 @@ func (p *Partition[T]) Stopped() bool { return p.stopped }
 // Position is the lowest offset not done; -1 before anything is known.
 func (p *Partition[T]) Position() int64 { return p.progress.Watermark() }
 
+// Epoch is the leader epoch that belongs to Position in a commit.
+func (p *Partition[T]) Epoch() int32 { return p.progress.Epoch() }
+
 // Span is the distance from Position to the highest offset taken.
 func (p *Partition[T]) Span() int64 { return p.progress.Span() }
 
