@@ -49,6 +49,7 @@ func newAssignment(ctx context.Context, c *consumer, topic string, partition int
 // fetched is what there was in a commit that a partition begins at.
 type fetched struct {
 	offset int64
+	epoch  int32
 	done   progress.Map
 }
 
@@ -69,7 +70,7 @@ func (c *consumer) onOffsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg
 				if p.Offset < 0 {
 					continue
 				}
-				at := fetched{offset: p.Offset}
+				at := fetched{offset: p.Offset, epoch: p.LeaderEpoch}
 				if p.Metadata != nil {
 					at.done, _ = progress.Decode(*p.Metadata) // anybody else's means that there is no map
 				}
@@ -89,7 +90,7 @@ func (a *assignment) resumeLocked(id [16]byte) {
 			continue
 		}
 		delete(a.consumer.fetched, key)
-		a.part.Resume(at.offset, at.done)
+		a.part.Resume(at.offset, at.epoch, at.done)
 		if at.done.Done() > 0 && at.done.Lineage != a.lineage {
 			a.part.Forget()
 		}

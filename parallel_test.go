@@ -241,7 +241,7 @@ func TestMetadataOfOthersIsNoMap(t *testing.T) {
 // mapOf is a map that says so of offsets relative to the committed one.
 func mapOf(lineage uint32, done ...int64) string {
 	p := progress.New()
-	p.Resume(0, progress.Map{})
+	p.Resume(0, -1, progress.Map{})
 	for i := range slices.Max(done) + 1 {
 		p.Add(i, 0)
 		if slices.Contains(done, i) {

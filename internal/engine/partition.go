@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -39,8 +40,10 @@ func (e *Engine[T]) Assign(route int) *Partition[T] {
 // Begun says whether it is known where the partition begins.
 func (p *Partition[T]) Begun() bool { return p.progress.Begun() }
 
-// Resume has a partition that has not begun start at a committed offset, with what the map says is done above it.
-func (p *Partition[T]) Resume(committed int64, m progress.Map) { p.progress.Resume(committed, m) }
+// Resume has a partition that has not begun start at a committed offset and its leader epoch, with what the map says is done above it.
+func (p *Partition[T]) Resume(committed int64, epoch int32, m progress.Map) {
+	p.progress.Resume(committed, epoch, m)
+}
 
 // Forget voids what the map said: the topic is another one of the same name.
 func (p *Partition[T]) Forget() { p.progress.Forget() }
@@ -53,6 +56,9 @@ func (p *Partition[T]) Stopped() bool { return p.stopped }
 
 // Position is the lowest offset not done; -1 before anything is known.
 func (p *Partition[T]) Position() int64 { return p.progress.Watermark() }
+
+// Epoch is the leader epoch that belongs to Position in a commit.
+func (p *Partition[T]) Epoch() int32 { return p.progress.Epoch() }
 
 // Span is the distance from Position to the highest offset taken.
 func (p *Partition[T]) Span() int64 { return p.progress.Span() }
@@ -77,8 +83,11 @@ func (p *Partition[T]) Running() iter.Seq[*Item[T]] { return maps.Keys(p.running
 
 // Waiting returns the items that are parked or whose dead letter is on its way, by offset.
 func (p *Partition[T]) Waiting() []*Item[T] {
-	return slices.SortedFunc(maps.Keys(p.waiting), func(a, b *Item[T]) int { return int(a.Offset - b.Offset) })
+	return slices.SortedFunc(maps.Keys(p.waiting), byOffset)
 }
+
+// byOffset orders items, so that what the engine says does not depend on the order of a map: a run can be replayed.
+func byOffset[T any](a, b *Item[T]) int { return cmp.Compare(a.Offset, b.Offset) }
 
 // Parked says whether the item waits to be tried again.
 func (it *Item[T]) Parked() bool { return it.state == parked }
@@ -87,7 +96,7 @@ func (it *Item[T]) Parked() bool { return it.state == parked }
 func (it *Item[T]) Over() bool { return it.state == over }
 
 // Stop forgets what waits in the partition, so that nothing more starts. What runs, and dead letters on their way, go on. The parked
-// items that it returns will not start again.
+// items that it returns, by offset, will not start again.
 func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 	if p.stopped {
 		return nil
@@ -102,18 +111,20 @@ func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 			e.forget(it)
 		}
 	}
+	slices.SortFunc(forgotten, byOffset)
 	return forgotten
 }
 
 // Idle says whether nothing of a stopped partition is under way any longer.
 func (p *Partition[T]) Idle() bool { return p.stopped && len(p.running)+len(p.waiting) == 0 }
 
-// Release ends the ownership. What still runs is left behind: its slot is free, its result will be ignored. It returns those items.
+// Release ends the ownership. What still runs is left behind: its slot is free, its result will be ignored. It returns those items,
+// by offset.
 func (e *Engine[T]) Release(p *Partition[T]) (left []*Item[T]) {
 	e.Stop(p)
 	p.owned = e.bug == NoOwnership
-	for it := range p.running {
-		left = append(left, it)
+	left = slices.SortedFunc(maps.Keys(p.running), byOffset)
+	for _, it := range left {
 		e.routes[p.route].lanes.Done(it.key)
 	}
 	for _, it := range p.items {

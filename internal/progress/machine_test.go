@@ -22,11 +22,12 @@ type naive struct {
 	done   map[int64]bool // of each offset below the head that is not below where it began: records, and gaps
 	skip   map[int64]bool // what the resumed map says of the offsets from the head on
 	epoch  int32          // the resumed map's
+	under  int32          // what was committed as the epoch below where it began
 	before int64          // the watermark when it was looked at last
 }
 
-func begin(committed int64, skip []int64, epoch int32) *naive {
-	n := &naive{head: committed, done: map[int64]bool{}, skip: map[int64]bool{}, epoch: epoch, before: committed}
+func begin(committed int64, under int32, skip []int64, epoch int32) *naive {
+	n := &naive{head: committed, under: under, done: map[int64]bool{}, skip: map[int64]bool{}, epoch: epoch, before: committed}
 	for _, o := range skip {
 		n.skip[o] = true
 	}
@@ -78,7 +79,7 @@ func (n *naive) above() []int64 {
 
 // epochs are those of the last record below the watermark, and of the last done record above it, or -1.
 func (n *naive) epochs() (below, above int32) {
-	below, above = -1, -1
+	below, above = n.under, -1
 	for _, r := range n.added {
 		if r.offset < n.watermark() {
 			below = r.epoch
@@ -101,6 +102,7 @@ type machine struct {
 	p         *progress.Progress
 	n         *naive
 	committed int64
+	under     int32 // the epoch that was committed
 	text      string
 	said      []int64 // what text says
 	changes   uint64
@@ -110,7 +112,7 @@ type machine struct {
 const lineage = 0xfeedbeef
 
 func newMachine() *machine {
-	return &machine{p: progress.New(), n: begin(-1, nil, 0), handled: map[record]bool{}, committed: -1}
+	return &machine{p: progress.New(), n: begin(-1, -1, nil, 0), handled: map[record]bool{}, committed: -1}
 }
 
 func (m *machine) fetch(t *rapid.T) {
@@ -155,7 +157,7 @@ func (m *machine) commit(t *rapid.T) {
 	text, dropped := m.p.Map(lineage).Encode(limit)
 	require.LessOrEqual(t, len(text), max(limit, 0))
 	above := m.n.above()
-	m.committed, m.text, m.said = m.p.Watermark(), text, above[:len(above)-int(dropped)]
+	m.committed, m.under, m.text, m.said = m.p.Watermark(), m.p.Epoch(), text, above[:len(above)-int(dropped)]
 	if limit == 4096 {
 		require.Zero(t, dropped)
 	}
@@ -163,7 +165,7 @@ func (m *machine) commit(t *rapid.T) {
 
 // crash begins a new life at what was committed, if anything was. Sometimes the log has lost its end meanwhile, or the position is reset.
 func (m *machine) crash(t *rapid.T) {
-	m.p, m.n, m.next, m.changes, m.looked = progress.New(), begin(-1, nil, 0), 0, 0, nil
+	m.p, m.n, m.next, m.changes, m.looked = progress.New(), begin(-1, -1, nil, 0), 0, 0, nil
 	if rapid.IntRange(0, 4).Draw(t, "truncate") == 0 && len(m.log) > 0 {
 		m.log = m.log[:rapid.IntRange(0, len(m.log)-1).Draw(t, "left")]
 		m.epoch++
@@ -174,8 +176,8 @@ func (m *machine) crash(t *rapid.T) {
 	from, err := progress.Decode(m.text)
 	require.NoError(t, err)
 	require.EqualValues(t, len(m.said), from.Done())
-	m.p.Resume(m.committed, from)
-	m.n = begin(m.committed, m.said, from.Epoch)
+	m.p.Resume(m.committed, m.under, from)
+	m.n = begin(m.committed, m.under, m.said, from.Epoch)
 	if rapid.IntRange(0, 9).Draw(t, "reset") > 0 {
 		for m.next < len(m.log) && m.log[m.next].offset < m.committed {
 			m.next++

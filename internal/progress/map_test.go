@@ -211,7 +211,7 @@ func FuzzDecode(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, m, back)
 		p := progress.New()
-		p.Resume(1<<62, m)
+		p.Resume(1<<62, -1, m)
 		require.Equal(t, m.Runs(), p.Map(m.Lineage).Runs())
 	})
 }

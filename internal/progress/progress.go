@@ -24,7 +24,7 @@ type Progress struct {
 	// resumed is what the resumed map says is done from head on; offsets below head are done where incomplete does not have them.
 	resumed      []run
 	resumedEpoch int32
-	lastEpoch    int32 // of the last record added
+	lastEpoch    int32 // of the last record added, or what was committed with the offset resumed at
 	doneEpoch    int32 // the highest of a done record
 	changes      uint64
 }
@@ -45,13 +45,13 @@ func New() *Progress {
 	return &Progress{head: -1, lastEpoch: -1, doneEpoch: -1}
 }
 
-// Resume begins at a committed offset, with the map that was committed with it; the zero Map says nothing. It is for a new Progress, and panics
-// otherwise or where committed is negative.
-func (p *Progress) Resume(committed int64, m Map) {
+// Resume begins at a committed offset, with the leader epoch (-1 for none) and the map that were committed with it; the zero Map says nothing. It
+// is for a new Progress, and panics otherwise or where committed is negative.
+func (p *Progress) Resume(committed int64, epoch int32, m Map) {
 	if p.Begun() || committed < 0 {
 		panic(fmt.Sprintf("progress: cannot resume at offset %d: the head is %d", committed, p.head))
 	}
-	p.head, p.resumedEpoch = committed, m.Epoch
+	p.head, p.lastEpoch, p.resumedEpoch = committed, epoch, m.Epoch
 	if n := len(m.runs); n == 0 || m.runs[n-1].to > math.MaxInt64-committed {
 		return // a map that ends where no offset is was not committed with this one
 	}
@@ -167,7 +167,9 @@ func (p *Progress) Watermark() int64 {
 	return p.incomplete[p.first].offset
 }
 
-// Epoch is the leader epoch of the last record below the watermark, to be committed with it (KIP-320), or -1 where no such record was added.
+// Epoch is the leader epoch of the last record below the watermark, to be committed with it (KIP-320). Where no such record was added, it is what
+// Resume was given, or -1: a commit without it would hide a truncation below it from whoever resumes there next. It is not too low where the
+// position was reset: what is written after a truncation has a higher epoch than all that was committed before.
 func (p *Progress) Epoch() int32 {
 	if p.live == 0 {
 		return p.lastEpoch

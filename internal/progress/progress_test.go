@@ -34,17 +34,24 @@ func TestNewKnowsNothing(t *testing.T) {
 
 func TestEpochIsThatOfTheRecordBeforeTheWatermark(t *testing.T) {
 	p := progress.New()
-	p.Resume(10, progress.Map{})
+	p.Resume(10, 2, progress.Map{})
 	p.Add(10, 3)
 	p.Add(11, 4)
 	p.Add(12, 7)
-	require.EqualValues(t, -1, p.Epoch(), "no record below it is known")
+	require.EqualValues(t, 2, p.Epoch(), "what was committed with the offset is still true of it")
 	p.Done(11)
 	require.EqualValues(t, 4, p.Map(1).Epoch)
 	p.Done(10)
 	require.EqualValues(t, 4, p.Epoch())
 	p.Done(12)
 	require.EqualValues(t, 7, p.Epoch())
+}
+
+func TestEpochIsWhatWasCommittedWhereThePositionIsReset(t *testing.T) {
+	p := progress.New()
+	p.Resume(10, 2, progress.Map{})
+	p.Add(5, 3)
+	require.EqualValues(t, 2, p.Epoch(), "the records below it are not newer")
 }
 
 // A member that crashes before it has fetched what the map was about must hand the map on.
@@ -55,7 +62,7 @@ func TestMapOutlivesAMemberThatFetchesLittle(t *testing.T) {
 		m, err := progress.Decode(text)
 		require.NoError(t, err)
 		p = progress.New()
-		p.Resume(5, m)
+		p.Resume(5, -1, m)
 		require.Equal(t, [][2]int64{{2, 15}}, p.Map(lineage).Runs())
 		require.EqualValues(t, lineage, m.Lineage)
 		require.Zero(t, p.Changes(), "it is committed already")
@@ -71,7 +78,7 @@ func TestMapOutlivesAMemberThatFetchesLittle(t *testing.T) {
 	m, err := progress.Decode(text)
 	require.NoError(t, err)
 	next := progress.New()
-	next.Resume(7, m)
+	next.Resume(7, -1, m)
 	for o := int64(7); o < 20; o++ {
 		changes := next.Changes()
 		require.False(t, next.Add(o, 1))
@@ -97,7 +104,7 @@ func TestMapIsVoidInAnotherLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := progress.New()
-			p.Resume(5, m)
+			p.Resume(5, -1, m)
 			for _, r := range test.before {
 				require.True(t, p.Add(r.offset, r.epoch))
 			}
@@ -108,7 +115,7 @@ func TestMapIsVoidInAnotherLog(t *testing.T) {
 
 func TestForgetVoidsTheMap(t *testing.T) {
 	p := progress.New()
-	p.Resume(5, started(20, 5).Map(lineage))
+	p.Resume(5, -1, started(20, 5).Map(lineage))
 	p.Forget()
 	require.EqualValues(t, 1, p.Changes())
 	require.Zero(t, p.Map(lineage).Done())
@@ -119,7 +126,7 @@ func TestForgetVoidsTheMap(t *testing.T) {
 
 func TestResumeTakesNoMapBeyondTheLastOffset(t *testing.T) {
 	p := progress.New()
-	p.Resume(math.MaxInt64-10, started(20, 5).Map(lineage))
+	p.Resume(math.MaxInt64-10, -1, started(20, 5).Map(lineage))
 	require.Zero(t, p.Map(lineage).Done())
 }
 
@@ -137,8 +144,8 @@ func TestMisusePanics(t *testing.T) {
 		"done above the head":   {"progress: done with offset 6, which is not incomplete", func() { p.Done(6) }},
 		"added twice":           {"progress: offset 5 added below the head 6", func() { p.Add(5, 1) }},
 		"added below zero":      {"progress: offset -1 added below the head -1", func() { progress.New().Add(-1, 1) }},
-		"resumed after an add":  {"progress: cannot resume at offset 5: the head is 6", func() { p.Resume(5, progress.Map{}) }},
-		"resumed below nothing": {"progress: cannot resume at offset -1: the head is -1", func() { progress.New().Resume(-1, progress.Map{}) }},
+		"resumed after an add":  {"progress: cannot resume at offset 5: the head is 6", func() { p.Resume(5, -1, progress.Map{}) }},
+		"resumed below nothing": {"progress: cannot resume at offset -1: the head is -1", func() { progress.New().Resume(-1, -1, progress.Map{}) }},
 	} {
 		t.Run(name, func(t *testing.T) { require.PanicsWithValue(t, test.text, test.call) })
 	}
