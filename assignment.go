@@ -35,6 +35,7 @@ type assignment struct {
 	headTime time.Time // the newest record's time as last seen
 	doneTime time.Time // that of a record that was done lately
 	paused   string    // why it is not fetched, "" if it is
+	ahead    bool      // what is left of this poll lies above where it begins: see replaceLocked
 }
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {

@@ -266,6 +266,9 @@ func (c *consumer) dispatch(fetches kgo.Fetches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.polled = time.Now()
+	for _, a := range c.assigned {
+		a.ahead = false
+	}
 }
 
 // assignment returns that of fetched records, nil where nobody wants them.
@@ -276,23 +279,38 @@ func (c *consumer) assignment(topic string, p kgo.FetchPartition) *assignment {
 	c.mu.Lock()
 	defer c.unlock()
 	a := c.assigned[topicPartition{topic, p.Partition}]
-	if a != nil && a.part.Rewound(p.Records[0].Offset) {
+	if a == nil || a.ahead {
+		return nil
+	}
+	if a.part.Rewound(p.Records[0].Offset) {
 		return c.replaceLocked(a, p.Records[0].Offset)
 	}
 	return a
 }
 
 // replaceLocked begins a partition anew whose position the client has set back, because the log was truncated: what is there now are other
-// events than those that were taken.
+// events than those that were taken. Where an event below is not done yet, it is still there: the partition begins with that one, so that no
+// commit passes it, and what was done after it comes again. nil: the records at offset have to be fetched again, after those.
 func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
+	from := fetched{offset: min(old.part.Position(), offset), epoch: old.part.Epoch()}
 	c.afterLocked(func() {
-		c.log.Error("the log was truncated below what this group has read; reading on from there", "topic", old.topic, "partition", old.partition, "offset", offset)
+		c.log.Error("the log was truncated below what this group has read; reading on from there", "topic", old.topic, "partition", old.partition,
+			"offset", from.offset)
 	})
 	c.abandonLocked(old)
 	a := newAssignment(c.handling, c, old.topic, old.partition)
-	a.paused = old.paused
+	a.paused, a.start = old.paused, from.offset
 	c.assigned[topicPartition{a.topic, a.partition}] = a
-	return a
+	c.fetched[fetchedKey{topic: a.topic, partition: a.partition}] = from
+	if from.offset == offset {
+		return a
+	}
+	a.ahead = true
+	c.fetchingLocked(a)
+	c.afterLocked(func() {
+		c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{a.topic: {a.partition: {Epoch: from.epoch, Offset: from.offset}}})
+	})
+	return nil
 }
 
 // noteErrors remembers and logs what a poll found wrong; the loop goes on, whatever it is. It says whether there was anything.

@@ -3,6 +3,8 @@ package eventbus
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/dreamscape/eventbus/internal/engine"
 )
 
@@ -40,3 +42,11 @@ func (b *Bus) FlightsForTest() int { return b.flights.len() }
 
 // SeedBugForTest builds a mistake into the groups that will run on the bus, to show that a test sees it: see engine.Bug.
 func (b *Bus) SeedBugForTest(bug string) { b.bug = engine.Bug(bug) }
+
+// SetBackForTest sets back where a group reads the first partition of a topic, as a truncated log does.
+func (b *Bus) SetBackForTest(group, topic string, offset int64) {
+	b.mu.Lock()
+	c := b.groups[group]
+	b.mu.Unlock()
+	c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: offset}}})
+}

@@ -34,6 +34,7 @@ func (m *model) checkCommit(l *life, c engine.Commit[*event]) {
 	for o := range l.open {
 		m.must(o >= c.Offset, "a commit of %v at %d passes %d, which is not handled", l, c.Offset, o)
 	}
+	m.must(l.passed, "a commit of %v is offered, of which nothing is done", l)
 }
 
 func (m *model) checkLife(l *life) {

@@ -95,7 +95,7 @@ func actions() []action {
 		{"fetch", (*model).fetch}, {"fetch more", (*model).fetch}, {"fetch most", (*model).fetch},
 		{"start", (*model).start}, {"start more", (*model).start}, {"start most", (*model).start}, {"probe", (*model).probe},
 		{"handle", (*model).handle}, {"handle more", (*model).handle}, {"fail", (*model).fail}, {"settle", (*model).settle},
-		{"wake", (*model).wake}, {"wake more", (*model).wake}, {"letter", (*model).letter},
+		{"wake", (*model).wake}, {"wake more", (*model).wake}, {"stray", (*model).stray}, {"letter", (*model).letter},
 		{"commit", (*model).commit}, {"commit more", (*model).commit}, {"answer", (*model).answer}, {"answer more", (*model).answer},
 		{"late result", (*model).lateResult}, {"hold", (*model).hold}, {"stop", (*model).stop}, {"release", (*model).release},
 		{"truncate", (*model).truncate}, {"crash", (*model).crash},
@@ -143,10 +143,14 @@ func (m *model) assign() bool {
 		return slices.ContainsFunc(m.lives, func(l *life) bool { return l.log == g })
 	})
 	g, ok := one(m, free)
-	if ok {
-		m.assignAt(g, max(g.committed.offset, 0), g.committed.epoch)
+	if !ok {
+		return false
 	}
-	return ok
+	l := m.assignAt(g, max(g.committed.offset, 0), g.committed.epoch)
+	if m.choose(2) == 0 { // or with the first records
+		m.resume(l)
+	}
+	return true
 }
 
 func (m *model) assignAt(g *log, offset int64, epoch int32) *life {
@@ -359,10 +363,18 @@ func (m *model) wake() bool {
 		return false
 	}
 	m.must(m.engine.Unpark(ev.item), "%v stays parked", ev)
-	m.must(!m.engine.Unpark(ev.item), "%v was parked twice", ev)
 	ev.is = queued
 	m.plain.wake(ev)
 	return true
+}
+
+// stray is a timer that fires too late: its event was started, or given up, meanwhile.
+func (m *model) stray() bool {
+	ev, ok := one(m, m.in(queued, running, settling))
+	if ok {
+		m.must(!m.engine.Unpark(ev.item), "%v is %s and was not parked", ev, ev.is)
+	}
+	return ok
 }
 
 func (m *model) hold() bool {

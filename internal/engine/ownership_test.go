@@ -89,6 +89,8 @@ func (m *model) answer() bool {
 func (m *model) acknowledged(a *asked) {
 	m.engine.Committed(a.commit)
 	a.of.said = a.done
+	_, more := m.engine.Commit(a.of.part, lineage)
+	m.must(!more || !slices.Equal(a.done, a.of.done()), "%v is to be committed again, though nothing has changed", a.of)
 	m.must(a.of.part.Committed() == a.to.offset, "%v has %d as committed and not %d", a.of, a.of.part.Committed(), a.to.offset)
 }
 
