@@ -1,5 +1,7 @@
 package engine_test
 
+import "slices"
+
 // record is a record of a partition. What is written at its offset after a truncation is another one.
 type record struct {
 	offset  int64
@@ -47,12 +49,12 @@ func (g *log) write(choose choose) {
 	g.end++
 }
 
-// truncate loses the end of the log, as an unclean election does; what is written from then on has a higher epoch.
-func (g *log) truncate(offset int64) {
-	for len(g.records) > 0 && g.records[len(g.records)-1].offset >= offset {
-		g.records = g.records[:len(g.records)-1]
+// truncate loses all but n records, as an unclean election does; what is written from then on has a higher epoch.
+func (g *log) truncate(n int) {
+	g.records, g.end = slices.Clone(g.records[:n]), 0
+	if n > 0 {
+		g.end = g.records[n-1].offset + 1
 	}
-	g.end = min(g.end, offset)
 	g.epoch++
 }
 

@@ -43,6 +43,7 @@ type asked struct {
 	of     *life
 	commit engine.Commit[*event]
 	to     committed
+	head   int64
 	done   []int64
 }
 
@@ -132,7 +133,7 @@ func (m *model) truncate() bool {
 	if len(g.records) == 0 || m.choose(3) > 0 {
 		return false
 	}
-	g.truncate(g.records[m.choose(len(g.records))].offset)
+	g.truncate(m.choose(len(g.records)))
 	m.note("truncate p%d to %d", g.n, g.end)
 	return true
 }

@@ -40,7 +40,7 @@ func (m *model) ask(l *life, c engine.Commit[*event]) *asked {
 	}
 	m.must(c.Offset == done[0], "%v is committed at %d and not at %d", l, c.Offset, done[0])
 	m.must(int64(len(said))+dropped == int64(len(done)-1), "the map of %v says %v and leaves out %d of %v", l, said, dropped, done[1:])
-	return &asked{of: l, commit: c, done: done, to: committed{offset: c.Offset, epoch: c.Epoch, text: text, said: said, above: epoch}}
+	return &asked{of: l, commit: c, head: l.head, done: done, to: committed{offset: c.Offset, epoch: c.Epoch, text: text, said: said, above: epoch}}
 }
 
 // says is what whoever takes over would skip.
@@ -90,7 +90,7 @@ func (m *model) acknowledged(a *asked) {
 	m.engine.Committed(a.commit)
 	a.of.said = a.done
 	_, more := m.engine.Commit(a.of.part, lineage)
-	m.must(!more || !slices.Equal(a.done, a.of.done()), "%v is to be committed again, though nothing has changed", a.of)
+	m.must(!more || a.head < a.of.head || !slices.Equal(a.done, a.of.done()), "%v is to be committed again, though nothing has changed", a.of)
 	m.must(a.of.part.Committed() == a.to.offset, "%v has %d as committed and not %d", a.of, a.of.part.Committed(), a.to.offset)
 }
 

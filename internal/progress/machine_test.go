@@ -77,9 +77,12 @@ func (n *naive) above() []int64 {
 	return offsets
 }
 
-// epochs are those of the last record below the watermark, and of the last done record above it, or -1.
+// epochs are those of the last record below the watermark, or what stands for it, and of the last done record above it, or -1.
 func (n *naive) epochs() (below, above int32) {
 	below, above = n.under, -1
+	if below < 0 && len(n.added) > 0 {
+		below = n.added[0].epoch
+	}
 	for _, r := range n.added {
 		if r.offset < n.watermark() {
 			below = r.epoch

@@ -89,6 +89,9 @@ func (p *Progress) Add(offset int64, epoch int32) bool {
 	if offset < p.head || epoch > p.resumedEpoch {
 		p.Forget()
 	}
+	if p.lastEpoch < 0 {
+		p.lastEpoch = epoch
+	}
 	known := p.advance(offset)
 	if known {
 		p.doneEpoch = max(p.doneEpoch, epoch)
@@ -168,8 +171,9 @@ func (p *Progress) Watermark() int64 {
 }
 
 // Epoch is the leader epoch of the last record below the watermark, to be committed with it (KIP-320). Where no such record was added, it is what
-// Resume was given, or -1: a commit without it would hide a truncation below it from whoever resumes there next. It is not too low where the
-// position was reset: what is written after a truncation has a higher epoch than all that was committed before.
+// Resume was given, or else that of the first record added; -1 where there is none. A commit without an epoch would hide from whoever resumes there
+// that the log was truncated below and written anew. One that is too high hides nothing: what is written after a truncation has a higher epoch than
+// all that was read before.
 func (p *Progress) Epoch() int32 {
 	if p.live == 0 {
 		return p.lastEpoch

@@ -47,6 +47,15 @@ func TestEpochIsThatOfTheRecordBeforeTheWatermark(t *testing.T) {
 	require.EqualValues(t, 7, p.Epoch())
 }
 
+func TestEpochIsThatOfTheFirstRecordWhereNothingIsBelow(t *testing.T) {
+	p := progress.New()
+	p.Add(37, 3)
+	p.Add(38, 4)
+	require.EqualValues(t, 3, p.Epoch())
+	p.Done(37)
+	require.EqualValues(t, 3, p.Epoch())
+}
+
 func TestEpochIsWhatWasCommittedWhereThePositionIsReset(t *testing.T) {
 	p := progress.New()
 	p.Resume(10, 2, progress.Map{})
