@@ -44,8 +44,9 @@ func boundRebalances(cluster *kfake.Cluster) {
 	const open = 5 * time.Second
 	var (
 		mu     sync.Mutex
-		began  time.Time       // zero: there is none
-		joined map[string]bool // by member id, in this one
+		round  int32           = -1 // the generation before it
+		began  time.Time            // when its first join came
+		joined map[string]bool      // by member id
 	)
 	cluster.ControlKey(int16(kmsg.JoinGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
@@ -53,11 +54,10 @@ func boundRebalances(cluster *kfake.Cluster) {
 		defer mu.Unlock()
 		req, info := r.(*kmsg.JoinGroupRequest), cluster.GroupInfo(simGroup)
 		if info == nil || info.State != "PreparingRebalance" {
-			began = time.Time{}
 			return nil, nil, false
 		}
-		if began.IsZero() {
-			began, joined = time.Now(), map[string]bool{}
+		if round != info.Epoch {
+			round, began, joined = info.Epoch, time.Now(), map[string]bool{}
 		}
 		member := false
 		for _, m := range info.Members {

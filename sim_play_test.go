@@ -423,7 +423,7 @@ func (p *publisher) close() {
 func (s *simulation) newBus(name string, l *link, hooks eventbus.Hooks) *eventbus.Bus {
 	bus, err := eventbus.New(eventbus.Config{
 		Service: name, Brokers: s.cluster.ListenAddrs(), Logger: slog.New(slog.DiscardHandler), Hooks: []eventbus.Hooks{hooks},
-		Client: slices.Concat(l.options(), []kgo.Opt{kgo.WithHooks(&letterHook{history: &s.history, member: name})}),
+		Client: slices.Concat(l.options(), []kgo.Opt{kgo.WithHooks(&letterHook{history: &s.history, member: name}, closedHook{})}),
 	})
 	require.NoError(s, err)
 	return bus
@@ -446,3 +446,12 @@ func (h *letterHook) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
 		h.history.Add(ledger.Entry{Kind: ledger.Letter, Member: h.member, Topic: d.Topic, Partition: d.Partition, Offset: d.Offset})
 	}
 }
+
+// closedHook frees a goroutine that the client forgets. Its Close leaves the group once more, on a goroutine that waits for the poll gate, and
+// polls a last time, which shuts that gate: where the group was left before, Close does not wait for the goroutine and may come first.
+type closedHook struct{}
+
+var _ kgo.HookClientClosed = closedHook{}
+
+// OnClientClosed is called at the end of Close.
+func (closedHook) OnClientClosed(cl *kgo.Client) { cl.AllowRebalance() }
