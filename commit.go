@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dreamscape/eventbus/internal/engine"
 )
 
 // commitLoop commits what is done, every commitInterval, until ctx ends.
@@ -20,44 +23,64 @@ func (c *consumer) commitLoop(ctx context.Context) {
 	}
 }
 
-func (c *consumer) assignments() []*assignment {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	as := make([]*assignment, 0, len(c.assigned))
-	for _, a := range c.assigned {
-		as = append(as, a)
-	}
-	return as
-}
+// maxMap is how many bytes of metadata a commit may have by the broker's default (offset.metadata.max.bytes).
+const maxMap = 4096
 
-// commit commits the positions of the assignments that are owned and have moved. The caller holds committing. An error is no
-// reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
+// commit commits how far the assignments are that are owned and have moved, and what is done above. The caller holds committing. An error is
+// no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
 func (c *consumer) commit(as []*assignment) {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	chosen := map[topicPartition]*assignment{}
-	for _, a := range as {
-		at, moved := a.committable()
-		if !a.owned || !moved {
-			continue
-		}
-		if offsets[a.topic] == nil {
-			offsets[a.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[a.topic][a.partition] = at
-		chosen[topicPartition{a.topic, a.partition}] = a
-	}
+	chosen, offsets := c.chooseCommits(as)
 	if len(chosen) == 0 || !c.untilJoined() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		c.addMaps(req, chosen)
+		return nil
+	})
+	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
 			c.commitFailed(err)
 			return
 		}
-		c.committed(resp, chosen, offsets)
+		c.committed(req, resp, chosen)
 	})
+}
+
+type chosenCommits map[topicPartition]engine.Commit[*task]
+
+func (c *consumer) chooseCommits(as []*assignment) (chosenCommits, map[string]map[int32]kgo.EpochOffset) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	chosen, offsets := chosenCommits{}, map[string]map[int32]kgo.EpochOffset{}
+	for _, a := range as {
+		commit, moved := c.engine.Commit(a.part, a.lineage)
+		if !moved {
+			continue
+		}
+		if offsets[a.topic] == nil {
+			offsets[a.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[a.topic][a.partition] = kgo.EpochOffset{Epoch: commit.Epoch, Offset: commit.Offset}
+		chosen[topicPartition{a.topic, a.partition}] = commit
+	}
+	return chosen, offsets
+}
+
+// addMaps writes what is done above each offset into the commit's metadata, as far as it fits.
+func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			metadata, dropped := chosen[topicPartition{t.Topic, p.Partition}].Map.Encode(c.mapLimit)
+			p.Metadata = &metadata
+			if dropped > 0 {
+				c.bus.count.mapsCut.Add(1)
+			}
+		}
+	}
 }
 
 // untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
@@ -100,16 +123,22 @@ func (c *consumer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2
 	}
 }
 
-func (c *consumer) committed(resp *kmsg.OffsetCommitResponse, chosen map[topicPartition]*assignment, offsets map[string]map[int32]kgo.EpochOffset) {
+func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, chosen chosenCommits) {
+	names := map[[16]byte]string{} // newer brokers answer by the topic's id
+	for _, t := range req.Topics {
+		names[t.TopicID] = t.Topic
+	}
 	var failed error
 	for _, t := range resp.Topics {
+		name := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			switch err := kerr.ErrorForCode(p.ErrorCode); {
+			case err == nil:
+				c.noteCommit(chosen[topicPartition{name, p.Partition}])
+			case errors.Is(err, kerr.OffsetMetadataTooLarge):
+				c.shrinkMaps()
+			default:
 				failed = err
-				continue
-			}
-			if a := chosen[topicPartition{t.Topic, p.Partition}]; a != nil {
-				a.setCommitted(offsets[t.Topic][p.Partition].Offset)
 			}
 		}
 	}
@@ -118,6 +147,22 @@ func (c *consumer) committed(resp *kmsg.OffsetCommitResponse, chosen map[topicPa
 		return
 	}
 	c.resolve("commit")
+}
+
+func (c *consumer) noteCommit(commit engine.Commit[*task]) {
+	if commit.Part == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.engine.Committed(commit)
+}
+
+// shrinkMaps is for a broker that allows less metadata than is usual. What the map leaves out comes again after a crash; nothing fails for it.
+func (c *consumer) shrinkMaps() {
+	c.log.Warn("the broker refuses commits with so much metadata; more events may come again after a crash", "bytes", c.mapLimit)
+	c.mapLimit /= 2
+	c.bus.count.mapsCut.Add(1)
 }
 
 // commitFailed names what lasts. A rebalance under way refuses commits as a matter of course.
@@ -129,23 +174,6 @@ func (c *consumer) commitFailed(err error) {
 	}
 	c.trouble("commit", fmt.Errorf("committing offsets: %w", err))
 }
-
-// committable returns the position to commit, and whether it has moved since the last commit.
-func (a *assignment) committable() (kgo.EpochOffset, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return kgo.EpochOffset{Epoch: a.epoch, Offset: a.position}, a.epoch != unhandled && a.position > a.committed
-}
-
-func (a *assignment) setCommitted(offset int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.committed = offset
-}
-
-// unhandled is the leader epoch of an assignment that has done nothing yet: its position is where it began, which is committed or
-// nowhere.
-const unhandled = -2
 
 // trouble is something wrong with a consumer, for health.
 type trouble struct {

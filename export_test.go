@@ -1,6 +1,10 @@
 package eventbus
 
-import "context"
+import (
+	"context"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+)
 
 // EncodeForTest returns the key and the value that publishing e would send, without a bus.
 func EncodeForTest(e AnyEvent) (key, value []byte, err error) {
@@ -33,3 +37,6 @@ func CompileForTest(source []byte) error {
 
 // FlightsForTest counts the events handed over and without a result.
 func (b *Bus) FlightsForTest() int { return b.flights.len() }
+
+// SeedBugForTest builds a mistake into the groups that will run on the bus, to show that a test sees it: see engine.Bug.
+func (b *Bus) SeedBugForTest(bug string) { b.bug = engine.Bug(bug) }

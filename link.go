@@ -158,11 +158,8 @@ func (b *Bus) topicTroubles(ctx context.Context, wanted map[string]kmsg.ACLOpera
 	}
 	troubles := map[string]error{}
 	for name, info := range known {
-		switch op := wanted[name]; {
-		case isRefusal(info.err):
-			troubles[name] = fmt.Errorf("topic %s: %w", name, info.err)
-		case info.err == nil && !info.permits(op):
-			troubles[name] = fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
+		if err := info.trouble(name, wanted[name]); err != nil {
+			troubles[name] = err
 		}
 	}
 	return troubles, nil

@@ -175,6 +175,17 @@ func (i topicInfo) permits(op kmsg.ACLOperation) bool {
 	return i.allowed == unsaid || i.allowed&(1<<op) != 0
 }
 
+// trouble is what waiting will not mend for who wants to do op; nil otherwise.
+func (i topicInfo) trouble(name string, op kmsg.ACLOperation) error {
+	switch {
+	case isRefusal(i.err):
+		return fmt.Errorf("topic %s: %w", name, i.err)
+	case i.err == nil && !i.permits(op):
+		return fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
+	}
+	return nil
+}
+
 // describeTopics asks the cluster for topics, by Kafka's names; each has an answer. It asks anew every time: the client's own
 // cache would go on saying for a while that a topic is missing. An error says that nobody answered by the end of ctx.
 func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]topicInfo, error) {

@@ -41,8 +41,8 @@ func TestRebalanceDuringADrainDoesNotRewindTheNewOwner(t *testing.T) {
 				return nil
 			}))
 		}()
-		w.until("the first member works on both", func() bool { return len(running.all()) == 2 })
-		cancel() // SIGTERM: it drains
+		w.until("the first member works on both", func() bool { return len(running.all()) == 20 }) // a first event of each key
+		cancel()                                                                                   // SIGTERM: it drains
 		time.Sleep(100 * time.Millisecond)
 		ctx2, cancel2 := context.WithCancel(context.Background())
 		ended2 := make(chan error, 1)
@@ -202,7 +202,7 @@ func TestALateResultOfALostPartitionIsNotCommitted(t *testing.T) {
 			<-release // ignores its ctx
 			return nil
 		})
-		w.until("the first member is stuck on both", func() bool { return len(began.all()) == 2 })
+		w.until("the first member is stuck on both", func() bool { return len(began.all()) == 20 }) // with a first event of each key
 		first.stop()
 		loseSession(w)
 		second := start(two, handles(&byTwo))

@@ -145,7 +145,8 @@ func retriesInPlaceAndInOrder(t *testing.T, f *fixture) {
 const canary = "CANARY-4711"
 
 func deadLettersOfEveryClass(t *testing.T, f *fixture) {
-	bus := f.ready()
+	f.ready()
+	bus := f.bus(func(c *eventbus.Config) { c.Retry.OutageHold = -1 }) // no other event has to succeed first
 	var tries atomic.Int32
 	handler := func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
 		tries.Add(1)
