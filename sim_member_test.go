@@ -38,10 +38,42 @@ func (m *member) crashed() bool {
 	}
 }
 
-// leave tells a member to end.
-func (m *member) leave() { m.stop() }
+// leave tells a member to end. What a static one leaves in the group is its place, and no longer a session that could be lost.
+func (s *simulation) leave(m *member) {
+	m.stop()
+	s.chores.Go(func() {
+		m.wait()
+		if m.crashed() {
+			return
+		}
+		s.watch.left(m.name)
+		if s.script.Static && s.script.ServerSide {
+			s.endPlace(m)
+		}
+	})
+}
 
-func (s *simulation) join(number int) {
+// endPlace ends the session of a static member that is away. By KIP-848 a broker ends it after its timeout, kfake never.
+func (s *simulation) endPlace(m *member) {
+	time.Sleep(s.script.Limits.Session)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_ = m.bus.ScaleDown(ctx) // the member may be gone for good already
+}
+
+// retire shuts a member down for good.
+func (s *simulation) retire(m *member) {
+	s.leave(m)
+	s.chores.Go(func() {
+		m.wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = m.bus.ScaleDown(ctx) // where brokers do not answer, the session ends by its timeout
+	})
+}
+
+// join starts a member. A static one waits until the one whose place it takes is gone: two processes must not have one instance's id.
+func (s *simulation) join(number, instance int) {
 	m := &member{name: fmt.Sprintf("m-%d", number), link: newLink(&s.net), ended: make(chan struct{}), dead: make(chan struct{}), gone: make(chan struct{})}
 	m.bus = s.newBus(m.name, m.link, eventbus.Hooks{})
 	if s.prepare != nil {
@@ -49,15 +81,45 @@ func (s *simulation) join(number int) {
 	}
 	m.told, m.stop = context.WithCancel(context.Background())
 	s.members[number] = m
-	options := &eventbus.HandleOptions{Timeout: s.script.Limits.Handler, Retry: &eventbus.RetryPolicy{Attempts: s.script.Limits.Attempts}}
-	sub := eventbus.Subscription{
-		Group: simGroup, Routes: []eventbus.Route{s.jobs.Handle(s.handle(m), options)}, DrainTimeout: s.script.Limits.Drain,
-		RebalanceTimeout: s.script.Limits.Rebalance, SessionTimeout: s.script.Limits.Session,
+	sub, before := s.subscription(m), (*member)(nil)
+	if s.script.Static {
+		sub.InstanceID = fmt.Sprintf("i-%d", instance)
+		before, s.places[instance] = s.places[instance], m
 	}
 	go func() {
 		defer close(m.ended)
+		if before != nil {
+			before.wait()
+		}
 		m.err = m.bus.Run(m.told, sub)
 	}()
+}
+
+func (s *simulation) subscription(m *member) eventbus.Subscription {
+	limits := s.script.Limits
+	options := &eventbus.HandleOptions{
+		Timeout: limits.Handler, Retry: &eventbus.RetryPolicy{Attempts: limits.Attempts, Max: 3 * time.Second, OutageHold: limits.Hold},
+	}
+	if s.script.Free {
+		options.Order = eventbus.OrderNone
+	}
+	sub := eventbus.Subscription{
+		Group: simGroup, Routes: []eventbus.Route{s.jobs.Handle(s.handle(m), options)}, DrainTimeout: limits.Drain,
+		RebalanceTimeout: limits.Rebalance, SessionTimeout: limits.Session, Concurrency: limits.Concurrency, MaxInFlight: limits.InFlight,
+		MaxSpan: limits.Span,
+	}
+	if s.script.ServerSide {
+		sub.Protocol = eventbus.ProtocolConsumer
+	}
+	return sub
+}
+
+// wait waits until nothing of a member reaches the group any longer.
+func (m *member) wait() {
+	select {
+	case <-m.ended:
+	case <-m.dead:
+	}
 }
 
 // crash takes a member out of the world for good. What is left of it is put away, which nobody outside can notice.
@@ -92,6 +154,22 @@ func (s *simulation) end(m *member) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(s, m.bus.Shutdown(ctx), m.name)
+}
+
+// abandon ends everybody after a failure, so that other scripts can be played.
+func (s *simulation) abandon() {
+	s.heal()
+	for _, m := range s.members {
+		m.link.cut()
+		m.stop()
+	}
+	for _, m := range s.members {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = m.bus.Shutdown(ctx) // it cannot reach anybody
+		cancel()
+		<-m.ended
+	}
+	s.chores.Wait()
 }
 
 func (s *simulation) await(c <-chan struct{}, what string) {

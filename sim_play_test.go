@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -37,11 +37,14 @@ type simulation struct {
 	prepare func(*eventbus.Bus)
 	events  map[string]sim.Event // by ID
 	members map[int]*member
-	healed  chan struct{}  // closed when all faults end
-	chores  sync.WaitGroup // goroutines of steps, which end soon after the healing
+	places  map[int]*member // static members by their instance, the latest each
+	heal    func()          // ends all faults
+	healed  chan struct{}   // closed then
+	chores  sync.WaitGroup  // goroutines of steps, which end soon after the healing
 
 	mu    sync.Mutex
 	tries map[string]int // by event: tries that went as far as failing
+	down  bool           // what the handlers call
 }
 
 type job struct {
@@ -60,10 +63,12 @@ const (
 
 func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus)) *simulation {
 	s := &simulation{
-		T: t, script: script, prepare: prepare, events: map[string]sim.Event{}, members: map[int]*member{}, healed: make(chan struct{}),
-		tries: map[string]int{}, jobs: eventbus.NewTopic(jobs, &eventbus.TopicOptions[job]{Key: func(j job) string { return j.Key }}),
+		T: t, script: script, prepare: prepare, events: map[string]sim.Event{}, members: map[int]*member{}, places: map[int]*member{},
+		healed: make(chan struct{}),
+		tries:  map[string]int{}, jobs: eventbus.NewTopic(jobs, &eventbus.TopicOptions[job]{Key: func(j job) string { return j.Key }}),
 		unkeyed: eventbus.NewTopic[job](jobs, nil),
 	}
+	s.heal = sync.OnceFunc(func() { close(s.healed) })
 	for _, e := range script.Events {
 		s.events[e.ID] = e
 	}
@@ -71,12 +76,17 @@ func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus))
 	s.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(script.Brokers), kfake.Ports([]int{9092, 9093, 9094}[:script.Brokers]...), kfake.ListenFn(s.net.Listen),
 		kfake.SeedTopics(script.Partitions, jobs, jobLetters), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{
+			"group.consumer.session.timeout.ms":    strconv.FormatInt(script.Limits.Session.Milliseconds(), 10),
+			"group.consumer.heartbeat.interval.ms": "2000",
+		}),
 	)
 	require.NoError(t, err)
 	t.Cleanup(s.cluster.Close)
+	t.Cleanup(s.abandon)
 	keepEpochs(s.cluster)
 	boundRebalances(s.cluster)
-	s.watch = watchGroup(s.cluster, &s.history)
+	s.watch = watchGroup(s.cluster, &s.history, script.ServerSide)
 	return s
 }
 
@@ -98,7 +108,7 @@ func (s *simulation) play() {
 		s.step(step)
 	}
 	sleepUntil(began.Add(s.script.Heal))
-	close(s.healed)
+	s.heal()
 	s.chores.Wait()
 	publisher.close()
 	s.awaitDone()
@@ -157,7 +167,7 @@ func (s *simulation) state() string {
 func (s *simulation) readBack() {
 	for _, r := range s.read(jobs) {
 		e := s.event(r)
-		s.history.Add(ledger.Entry{Kind: ledger.Read, Topic: jobs, Partition: r.Partition, Offset: r.Offset, ID: e.ID, Key: e.Key, N: e.N})
+		s.history.Add(ledger.Entry{Kind: ledger.Read, Topic: jobs, Partition: r.Partition, Offset: r.Offset, ID: e.ID, Key: s.lane(e), N: e.N, Sound: s.sound(e)})
 	}
 	for _, r := range s.read(jobLetters) {
 		d, err := eventbus.ParseDeadLetter(r)
@@ -165,6 +175,17 @@ func (s *simulation) readBack() {
 		s.history.Add(ledger.Entry{Kind: ledger.LetterRead, Topic: d.Topic, Partition: d.Partition, Offset: d.Offset})
 	}
 }
+
+// lane is what the events that keep an order have in common.
+func (s *simulation) lane(e sim.Event) string {
+	if s.script.Free {
+		return e.ID
+	}
+	return e.Key
+}
+
+// sound says whether an event must not be dead-lettered, whatever happens.
+func (s *simulation) sound(e sim.Event) bool { return e.Sound() && s.script.Limits.Hold > 0 }
 
 // event is the script's event that a record of the log is.
 func (s *simulation) event(r *kgo.Record) sim.Event {
@@ -202,9 +223,15 @@ func (s *simulation) read(topic string) []*kgo.Record {
 func (s *simulation) step(step sim.Step) {
 	switch step.Do {
 	case sim.Join:
-		s.join(step.Member)
+		s.join(step.Member, step.Instance)
 	case sim.Leave:
-		s.members[step.Member].leave()
+		s.leave(s.members[step.Member])
+	case sim.Retire:
+		s.retire(s.members[step.Member])
+	case sim.Pause:
+		s.pause(s.members[step.Member], step.For)
+	case sim.Outage:
+		s.outage(step.For)
 	case sim.Crash:
 		s.crash(s.members[step.Member])
 	case sim.Cut:
@@ -227,15 +254,41 @@ func (s *simulation) step(step sim.Step) {
 	}
 }
 
-// trouble notes what may explain repetitions, ends it after a time or at the healing, and notes the end of its consequences.
-func (s *simulation) trouble(what string, d time.Duration, end func()) {
-	what = fmt.Sprintf("%s (%v)", what, s.since())
-	s.history.Add(ledger.Entry{Kind: ledger.TroubleBegan, Detail: what})
+// until has something end after a time, at the latest at the healing.
+func (s *simulation) until(d time.Duration, end func()) {
 	s.chores.Go(func() {
 		select {
 		case <-time.After(d):
 		case <-s.healed:
 		}
+		end()
+	})
+}
+
+// pause pauses a member, if it runs.
+func (s *simulation) pause(m *member, d time.Duration) {
+	if m.bus.Pause(simGroup) == nil {
+		s.until(d, func() { _ = m.bus.Resume(simGroup) }) // it may have ended
+	}
+}
+
+// outage has all handlers fail. It explains no repetition.
+func (s *simulation) outage(d time.Duration) {
+	s.setDown(true)
+	s.until(d, func() { s.setDown(false) })
+}
+
+func (s *simulation) setDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+// trouble notes what may explain repetitions, ends it after a time or at the healing, and notes the end of its consequences.
+func (s *simulation) trouble(what string, d time.Duration, end func()) {
+	what = fmt.Sprintf("%s (%v)", what, s.since())
+	s.history.Add(ledger.Entry{Kind: ledger.TroubleBegan, Detail: what})
+	s.until(d, func() {
 		end()
 		time.Sleep(linger)
 		s.history.Add(ledger.Entry{Kind: ledger.TroubleOver, Detail: what})
@@ -279,146 +332,6 @@ func (s *simulation) silence(step sim.Step) {
 }
 
 var errBroken = errors.New("broken by the script")
-
-// handle is every member's handler. It does what the script says and writes it down before it returns.
-func (s *simulation) handle(m *member) eventbus.Handler[job] {
-	return func(ctx context.Context, e *eventbus.BaseEvent[job]) error {
-		if m.crashed() { // the process is gone; whatever still runs in it does nothing
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		event := s.events[e.Payload.ID]
-		d, _ := eventbus.DeliveryFrom(ctx)
-		entry := ledger.Entry{
-			Member: m.name, Topic: jobs, Partition: d.Partition, Offset: d.Offset, ID: event.ID, Key: event.Key, N: event.N,
-			Attempt: d.Attempt, Stubborn: event.Deed.Stubborn,
-		}
-		entry.Try = s.history.Begin(entry)
-		note := func(kind ledger.Kind, result ledger.Result) {
-			entry := entry
-			entry.Kind, entry.Result = kind, result
-			s.history.Add(entry)
-		}
-		stop := context.AfterFunc(ctx, func() { note(ledger.Cancelled, "") })
-		result, err := s.perform(ctx, m, event)
-		stop()
-		note(ledger.Ended, result)
-		switch {
-		case result != ledger.Panicked:
-			return err
-		case event.Deed.Manner == sim.Exits:
-			runtime.Goexit()
-		}
-		panic("as the script says")
-	}
-}
-
-// perform takes the time that the event takes, and says how the try ends.
-func (s *simulation) perform(ctx context.Context, m *member, event sim.Event) (ledger.Result, error) {
-	if event.Deed.Stubborn {
-		ctx = context.WithoutCancel(ctx)
-	}
-	select {
-	case <-time.After(event.Deed.Takes):
-	case <-ctx.Done():
-		return ledger.GaveUp, ctx.Err()
-	case <-m.dead:
-		return ledger.Died, errCrashed
-	}
-	if m.crashed() {
-		return ledger.Died, errCrashed
-	}
-	if !s.fails(event) {
-		return ledger.OK, nil
-	}
-	switch event.Deed.Manner {
-	case sim.GivesUp:
-		return ledger.Failed, eventbus.Permanent(errScripted)
-	case sim.Panics, sim.Exits:
-		return ledger.Panicked, nil
-	}
-	return ledger.Failed, errScripted
-}
-
-var (
-	errScripted = errors.New("as the script says")
-	errCrashed  = errors.New("crashed")
-)
-
-func (s *simulation) fails(event sim.Event) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tries[event.ID]++
-	return s.tries[event.ID] <= event.Deed.Fails
-}
-
-// publisher publishes the events: those that can be decoded through a bus, the others by a plain client.
-type publisher struct {
-	*simulation
-	bus  *eventbus.Bus
-	raw  *kgo.Client
-	mu   sync.Mutex
-	sent map[string]sim.Event // by the envelope's id
-}
-
-const garbagePrefix = "garbage "
-
-func (s *simulation) newPublisher() *publisher {
-	p := &publisher{simulation: s, sent: map[string]sim.Event{}}
-	p.bus = s.newBus("publisher", newLink(&s.net), eventbus.Hooks{Published: func(i eventbus.PublishedInfo) {
-		p.mu.Lock()
-		e := p.sent[i.EventID]
-		p.mu.Unlock()
-		p.note(e, i.Partition, i.Offset, i.Err)
-	}})
-	var err error
-	p.raw, err = kgo.NewClient(append(newLink(&s.net).options(), kgo.SeedBrokers(s.cluster.ListenAddrs()...))...)
-	require.NoError(s, err)
-	return p
-}
-
-// publish hands an event over. Those of one form keep their order.
-func (p *publisher) publish(e sim.Event) {
-	if e.Form == sim.Garbage {
-		r := &kgo.Record{Topic: jobs, Key: []byte(e.Key), Value: []byte(garbagePrefix + e.ID)}
-		p.raw.Produce(context.Background(), r, func(r *kgo.Record, err error) {
-			if err != nil {
-				err = fmt.Errorf("%w: %w", eventbus.ErrOutcomeUnknown, err)
-			}
-			p.note(e, r.Partition, r.Offset, err)
-		})
-		return
-	}
-	topic := p.jobs
-	if e.Form == sim.Unkeyed {
-		topic = p.unkeyed
-	}
-	event := topic.New(job{ID: e.ID, Key: e.Key})
-	p.mu.Lock()
-	p.sent[event.EventID] = e
-	p.mu.Unlock()
-	p.bus.PublishAsync(context.Background(), event, func(error) {})
-}
-
-func (p *publisher) note(e sim.Event, partition int32, offset int64, err error) {
-	entry := ledger.Entry{Kind: ledger.Published, ID: e.ID, Key: e.Key, N: e.N, Topic: jobs, Partition: partition, Offset: offset, Result: ledger.OK}
-	switch {
-	case errors.Is(err, eventbus.ErrNotSent):
-		entry.Result = ledger.Failed
-	case err != nil:
-		entry.Result = ledger.Unknown
-	}
-	p.history.Add(entry)
-}
-
-// close waits for every result.
-func (p *publisher) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	require.NoError(p, p.bus.Shutdown(ctx))
-	require.NoError(p, p.raw.Flush(ctx))
-	p.raw.Close()
-}
 
 func (s *simulation) newBus(name string, l *link, hooks eventbus.Hooks) *eventbus.Bus {
 	bus, err := eventbus.New(eventbus.Config{

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus/internal/ledger"
+	"github.com/dreamscape/eventbus/internal/progress"
 )
 
 // groupWatch writes down commits and owners as the broker has them. It looks at the group whenever a request of the group's arrives, before the
@@ -21,6 +22,8 @@ type groupWatch struct {
 	cluster *kfake.Cluster
 	history *ledger.History
 	topics  map[[16]byte]string // newer requests name topics by id
+	// serverSide: each member has an epoch of its own, and a partition goes to another one only when its owner has agreed or is gone.
+	serverSide bool
 
 	mu       sync.Mutex
 	sessions map[string]session // by Kafka's member id
@@ -34,12 +37,12 @@ type session struct {
 	owned  map[int32]bool // partitions of acme.jobs
 }
 
-func watchGroup(cluster *kfake.Cluster, history *ledger.History) *groupWatch {
+func watchGroup(cluster *kfake.Cluster, history *ledger.History, serverSide bool) *groupWatch {
 	w := &groupWatch{
-		cluster: cluster, history: history, topics: map[[16]byte]string{cluster.TopicInfo(jobs).TopicID: jobs},
+		cluster: cluster, history: history, serverSide: serverSide, topics: map[[16]byte]string{cluster.TopicInfo(jobs).TopicID: jobs},
 		sessions: map[string]session{}, leaving: map[string]bool{},
 	}
-	for _, key := range []kmsg.Key{kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.LeaveGroup} {
+	for _, key := range []kmsg.Key{kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.LeaveGroup, kmsg.ConsumerGroupHeartbeat} {
 		cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			cluster.KeepControl()
 			w.arrived(r)
@@ -56,10 +59,26 @@ func (w *groupWatch) arrived(r kmsg.Request) {
 	switch r := r.(type) {
 	case *kmsg.OffsetCommitRequest:
 		w.commit(r, info)
+	case *kmsg.ConsumerGroupHeartbeatRequest:
+		if r.MemberEpoch == -1 {
+			w.leaving[r.MemberID] = true
+		}
 	case *kmsg.LeaveGroupRequest:
 		w.leaving[r.MemberID] = true
 		for _, m := range r.Members {
 			w.leaving[m.MemberID] = true
+		}
+	}
+}
+
+// left notes that a member has ended in good order. A static one is still in the group, but no partition of it can be lost any longer.
+func (w *groupWatch) left(member string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lookLocked()
+	for id, s := range w.sessions {
+		if s.member == member {
+			w.leaving[id] = true
 		}
 	}
 }
@@ -82,7 +101,7 @@ func (w *groupWatch) lookLocked() *kfake.GroupInfo {
 }
 
 func (w *groupWatch) commit(r *kmsg.OffsetCommitRequest, info *kfake.GroupInfo) {
-	current := r.Generation == info.Epoch && slices.ContainsFunc(info.Members, func(m kfake.GroupMember) bool { return m.MemberID == r.MemberID })
+	current := (w.serverSide || r.Generation == info.Epoch) && slices.ContainsFunc(info.Members, func(m kfake.GroupMember) bool { return m.MemberID == r.MemberID })
 	for _, t := range r.Topics {
 		topic := t.Topic
 		if topic == "" {
@@ -103,9 +122,27 @@ func (w *groupWatch) commit(r *kmsg.OffsetCommitRequest, info *kfake.GroupInfo) 
 	}
 }
 
-// doneAbove are the offsets above a committed one that its metadata says are done. Today's engine leaves the metadata to the client, which writes
-// its member id there.
-func doneAbove(int64, *string) []int64 { return nil }
+// doneAbove are the offsets from a committed one on that its metadata says are done, found as a member finds them that takes over.
+func doneAbove(committed int64, metadata *string) []int64 {
+	if metadata == nil || committed < 0 {
+		return nil
+	}
+	m, err := progress.Decode(*metadata)
+	if err != nil {
+		return nil
+	}
+	var done []int64
+	p := progress.New()
+	p.Resume(committed, m)
+	for offset := committed; int64(len(done)) < m.Done(); offset++ {
+		if !p.Add(offset, -1) {
+			done = append(done, offset)
+			continue
+		}
+		p.Done(offset)
+	}
+	return done
+}
 
 // outcome says whether the broker took the last commit.
 func (w *groupWatch) outcome(info *kfake.GroupInfo) {

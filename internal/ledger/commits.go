@@ -114,6 +114,11 @@ func (x *index) explained(p *part, first, again end) bool {
 
 // checkLetters finds letters that nobody saw acknowledged and that are in the log beside another one. Who was told is in checkRepeats.
 func (x *index) checkLetters(p *part) {
+	for _, l := range p.letters {
+		if p.log[l.Offset].Sound {
+			x.find(NoLetterForOutage, append(p.tried(l.Offset), l), "offset %d was dead-lettered, and its handler fails in an outage only", l.Offset)
+		}
+	}
 	for _, offset := range slices.Sorted(maps.Keys(p.read)) {
 		if read := p.read[offset]; len(read) > max(p.acknowledged(offset), 1) && !x.disturbed(p, 0, read[0].Seq) {
 			x.find(OneLetter, read, "offset %d has %d dead letters without a reason", offset, len(read))

@@ -21,6 +21,7 @@ type Entry struct {
 	Done      []int64       `json:"done,omitempty"`    // offsets above Offset that the commit's metadata says are done
 	Current   bool          `json:"current,omitempty"` // the group knows the session, and its generation is the present one
 	Stubborn  bool          `json:"stubborn,omitempty"`
+	Sound     bool          `json:"sound,omitempty"`  // of Read: its handler fails in an outage only
 	Detail    string        `json:"detail,omitempty"` // for people; of TroubleBegan and TroubleOver, what they share
 }
 

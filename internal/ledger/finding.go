@@ -35,6 +35,8 @@ const (
 	OnlyOnce Promise = "duplicate"
 	// OneLetter: nothing is dead-lettered twice without a reason.
 	OneLetter Promise = "letter-doubled"
+	// NoLetterForOutage: nothing is dead-lettered whose handler failed in an outage only.
+	NoLetterForOutage Promise = "letter-in-outage"
 	// NoLetterForDone: nothing is dead-lettered that was handled.
 	NoLetterForDone Promise = "letter-after-success"
 )

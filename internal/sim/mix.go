@@ -17,6 +17,8 @@ type Mix struct {
 	Stubborn int
 	// Unkeyed and Garbage are how many records in a hundred have no key, and cannot be decoded.
 	Unkeyed, Garbage int
+	// Outage is how many scripts in a hundred have an outage of what the handlers call.
+	Outage int
 	// Faults are what brokers do wrong. Default: everything the package knows.
 	Faults []BrokerFault
 }
@@ -55,24 +57,24 @@ func Mixes() []Mix { return []Mix{Calm(), Churn(), Faulty(), Storm()} }
 // Calm has members come and leave in good order, and leaders and coordinators move: nothing may be repeated.
 func Calm() Mix {
 	return Mix{
-		Actions: []Weight{{Join, 4}, {Leave, 3}, {Move, 1}, {Shuffle, 1}, {Rehash, 1}}, Pause: 8 * time.Second,
-		Slow: 4, Failing: 8, Unkeyed: 5, Garbage: 2,
+		Actions: []Weight{{Join, 4}, {Leave, 3}, {Retire, 1}, {Pause, 1}, {Move, 1}, {Shuffle, 1}, {Rehash, 1}}, Pause: 8 * time.Second,
+		Slow: 4, Failing: 8, Unkeyed: 5, Garbage: 2, Outage: 30,
 	}
 }
 
 // Churn has members come, leave, crash and be cut off, with handlers that do not end in time.
 func Churn() Mix {
 	return Mix{
-		Actions: []Weight{{Join, 5}, {Leave, 2}, {Crash, 2}, {Cut, 2}, {Drop, 1}}, Pause: 6 * time.Second,
-		Slow: 5, Overdue: 1, Failing: 5, Stubborn: 5, Unkeyed: 3, Garbage: 1,
+		Actions: []Weight{{Join, 5}, {Leave, 2}, {Retire, 1}, {Crash, 2}, {Cut, 2}, {Drop, 1}}, Pause: 6 * time.Second,
+		Slow: 5, Overdue: 1, Failing: 5, Stubborn: 5, Unkeyed: 3, Garbage: 1, Outage: 30,
 	}
 }
 
 // Faulty has brokers that answer with errors, before and after the fact, or not at all.
 func Faulty() Mix {
 	return Mix{
-		Actions: []Weight{{Join, 3}, {Leave, 2}, {Fault, 10}, {Break, 2}, {Swallow, 1}, {Move, 1}, {Shuffle, 1}, {Rehash, 1}}, Pause: 4 * time.Second,
-		Slow: 3, Failing: 8, Unkeyed: 3, Garbage: 2,
+		Actions: []Weight{{Join, 3}, {Leave, 2}, {Retire, 1}, {Fault, 10}, {Break, 2}, {Swallow, 1}, {Move, 1}, {Shuffle, 1}, {Rehash, 1}}, Pause: 4 * time.Second,
+		Slow: 3, Failing: 8, Unkeyed: 3, Garbage: 2, Outage: 30,
 	}
 }
 
@@ -80,9 +82,9 @@ func Faulty() Mix {
 func Storm() Mix {
 	return Mix{
 		Actions: []Weight{
-			{Join, 5}, {Leave, 2}, {Crash, 2}, {Cut, 2}, {Drop, 2}, {Fault, 6}, {Break, 1}, {Swallow, 1}, {Move, 1}, {Shuffle, 1}, {Rehash, 1},
+			{Join, 5}, {Leave, 2}, {Retire, 1}, {Crash, 2}, {Cut, 2}, {Drop, 2}, {Fault, 6}, {Break, 1}, {Swallow, 1}, {Move, 1}, {Shuffle, 1}, {Rehash, 1}, {Pause, 1},
 		}, Pause: 4 * time.Second,
-		Slow: 4, Overdue: 1, Failing: 8, Stubborn: 3, Unkeyed: 3, Garbage: 2,
+		Slow: 4, Overdue: 1, Failing: 8, Stubborn: 3, Unkeyed: 3, Garbage: 2, Outage: 30,
 	}
 }
 
@@ -97,6 +99,7 @@ const (
 	joinGroup       = 11
 	heartbeat       = 12
 	syncGroup       = 14
+	groupHeartbeat  = 68 // of KIP-848
 )
 
 // Error codes of Kafka's answers.
@@ -114,6 +117,7 @@ const (
 	unknownMember             = 25
 	rebalanceInProgress       = 27
 	storageError              = 56
+	fencedMemberEpoch         = 110
 )
 
 func allFaults() []BrokerFault {
@@ -125,6 +129,7 @@ func allFaults() []BrokerFault {
 		BrokerFault{Request: findCoordinator, Codes: []int16{coordinatorNotAvailable}},
 		BrokerFault{Request: joinGroup, Codes: []int16{coordinatorLoading, notCoordinator, unknownMember}, Top: true},
 		BrokerFault{Request: heartbeat, Codes: []int16{notCoordinator, rebalanceInProgress, unknownMember, illegalGeneration}, Top: true},
+		BrokerFault{Request: groupHeartbeat, Codes: []int16{coordinatorLoading, notCoordinator, unknownMember, fencedMemberEpoch}, Top: true},
 		BrokerFault{Request: syncGroup, Codes: []int16{rebalanceInProgress, notCoordinator, unknownMember}, Top: true},
 	)...)
 }

@@ -15,6 +15,9 @@ type Script struct {
 	Seed       uint64
 	Brokers    int
 	Partitions int32
+	ServerSide bool          // the broker shares the partitions out (KIP-848)
+	Static     bool          // members have instance ids: see Step.Instance
+	Free       bool          // the route needs no order
 	Events     []Event       // by their time
 	Steps      []Step        // by their time; the first one joins member 0
 	Heal       time.Duration // when every fault ends; later than everything else
@@ -25,16 +28,23 @@ type Script struct {
 type Limits struct {
 	Handler, Drain, Rebalance, Session time.Duration
 	Attempts                           int
+	Hold                               time.Duration // how long an event is held back that may be an outage's; negative: not at all
+	Concurrency, InFlight, Span        int           // 0: the default
 }
 
 // Event is a record to be published, and what its handler does with it.
 type Event struct {
 	At   time.Duration
 	ID   string // unique in the script
-	Key  string // "" for an Unkeyed one
+	Key  string // "" for an Unkeyed one whose payload has none either
 	N    int    // its place among those of its key, from 0
 	Form Form
 	Deed Deed
+}
+
+// Sound says whether the event's handler fails in an outage only, so that it must never be dead-lettered where those are held back.
+func (e Event) Sound() bool {
+	return e.Form != Garbage && e.Deed.Fails == 0 && !e.Deed.Stubborn && !e.Deed.Overdue
 }
 
 // Form is what an event is as a record.
@@ -43,7 +53,7 @@ type Form int
 const (
 	// Keyed is an event with a key.
 	Keyed Form = iota
-	// Unkeyed is an event without one.
+	// Unkeyed is an event without one. Its payload may have one all the same.
 	Unkeyed
 	// Garbage is a keyed record that nobody can decode.
 	Garbage
@@ -54,6 +64,7 @@ type Deed struct {
 	Takes    time.Duration
 	Fails    int
 	Manner   Manner
+	Overdue  bool // it takes more than it has
 	Stubborn bool // it ignores its ctx
 }
 
@@ -75,8 +86,9 @@ const (
 type Step struct {
 	At        time.Duration
 	Do        Action
-	Member    int           // of Join, Leave, Crash, Drop, Cut: its number; each joins once
-	For       time.Duration // of Fault, Cut, Break, Swallow: until then at the latest
+	Member    int           // of Join, Leave, Retire, Crash, Drop, Cut, Pause: its number; each joins once
+	Instance  int           // of Join: its place, which one that ended or crashed before may have had
+	For       time.Duration // of Fault, Cut, Break, Swallow, Outage, Pause: until then at the latest
 	Request   int16         // of Fault, Break, Swallow: Kafka's key of the request
 	Code      int16         // of Fault: Kafka's error code
 	Letters   bool          // of Fault: only for the dead-letter topic
@@ -92,14 +104,20 @@ type Action string
 const (
 	// Join starts a new member.
 	Join Action = "join"
-	// Leave shuts a member down.
+	// Leave shuts a member down. One that is static stays in the group until its session is over, or another one takes its place.
 	Leave Action = "leave"
+	// Retire shuts a member down for good: a static one leaves the group too.
+	Retire Action = "retire"
 	// Crash ends a member without a goodbye: nothing of it reaches the world any more.
 	Crash Action = "crash"
 	// Cut keeps a member from every broker for a time; it does not know.
 	Cut Action = "cut"
 	// Drop closes a member's connections, once.
 	Drop Action = "drop"
+	// Pause has a member start nothing and fetch nothing for a time.
+	Pause Action = "pause"
+	// Outage has every handler fail for a time.
+	Outage Action = "outage"
 	// Fault has brokers answer requests with an error code. Some codes come after the work is done.
 	Fault Action = "fault"
 	// Break closes the connection that a request comes by, before anything is done.
@@ -121,11 +139,8 @@ func New(seed uint64) Script { return With(seed, Mixes()[seed%uint64(len(Mixes()
 func With(seed uint64, mix Mix) Script {
 	w := &writer{Rand: rand.New(rand.NewPCG(seed, 0)), mix: mix}
 	w.script = Script{
-		Seed: seed, Brokers: 2 + w.IntN(2), Partitions: int32(2 + w.IntN(3)), Heal: w.between(40*time.Second, 90*time.Second),
-		Limits: Limits{
-			Handler: w.between(2*time.Second, 5*time.Second), Drain: w.between(time.Second, 4*time.Second), Rebalance: 20 * time.Second,
-			Session: w.between(6*time.Second, 12*time.Second), Attempts: 2 + w.IntN(3),
-		},
+		Seed: seed, Brokers: 2 + w.IntN(2), Partitions: int32(1 + w.IntN(4)), Heal: w.between(20*time.Second, 50*time.Second),
+		ServerSide: w.IntN(4) == 0, Static: w.IntN(4) == 0, Free: w.IntN(10) == 0, Limits: w.limits(),
 	}
 	w.events()
 	w.steps()
@@ -137,22 +152,45 @@ type writer struct {
 	*rand.Rand
 	mix    Mix
 	script Script
-	alive  []int // members
+	alive  []place // of members
 	joined int
 }
+
+// place is a member and the instance that it is.
+type place struct{ member, instance int }
 
 // between is a random duration, in whole milliseconds.
 func (w *writer) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(w.Int64N(int64((to-from)/time.Millisecond)+1))*time.Millisecond
 }
 
+func (w *writer) limits() Limits {
+	l := Limits{
+		Handler: w.between(2*time.Second, 5*time.Second), Drain: w.between(time.Second, 4*time.Second), Rebalance: 20 * time.Second,
+		Session: w.between(6*time.Second, 12*time.Second), Attempts: 1 + w.IntN(4), Hold: longestOutage + 15*time.Second,
+	}
+	if w.IntN(3) == 0 {
+		l.Hold = -1
+	}
+	if w.IntN(2) == 0 {
+		l.Concurrency = 1 + w.IntN(6)
+	}
+	if w.IntN(2) == 0 {
+		l.InFlight, l.Span = 1+w.IntN(20), 1+w.IntN(60)
+	}
+	return l
+}
+
 func (w *writer) events() {
-	keys, n := 5+w.IntN(36), map[string]int{}
-	for i := range 100 + w.IntN(301) {
+	keys, n := 1+w.IntN(40), map[string]int{}
+	for i := range 50 + w.IntN(201) {
 		e := Event{ID: fmt.Sprintf("e-%d", i), Key: fmt.Sprintf("k-%d", w.IntN(keys)), At: w.between(0, w.script.Heal), Deed: w.deed()}
 		switch draw := w.IntN(100); {
 		case draw < w.mix.Unkeyed:
-			e.Form, e.Key = Unkeyed, ""
+			e.Form = Unkeyed
+			if w.IntN(2) == 0 {
+				e.Key = ""
+			}
 		case draw < w.mix.Unkeyed+w.mix.Garbage:
 			e.Form = Garbage
 		}
@@ -172,7 +210,7 @@ func (w *writer) deed() Deed {
 		d.Takes = w.between(200*time.Millisecond, w.script.Limits.Handler-200*time.Millisecond)
 	}
 	if w.IntN(100) < w.mix.Overdue { // its ctx ends first
-		d.Takes = w.script.Limits.Handler + w.between(500*time.Millisecond, 3*time.Second)
+		d.Takes, d.Overdue = w.script.Limits.Handler+w.between(500*time.Millisecond, 3*time.Second), true
 	}
 	if w.IntN(1000) < w.mix.Stubborn {
 		d.Takes = w.script.Limits.Handler + w.script.Limits.Drain + w.between(0, 12*time.Second)
@@ -185,10 +223,20 @@ func (w *writer) deed() Deed {
 	return d
 }
 
-// steps joins a member at once, has something happen every few seconds, and joins another one at the end, where none is left.
+// steps joins a member at once, has something happen every few seconds, and joins another one at the end, where none is left. The outage, if
+// there is one, is the only one: after two, an event may well have failed beside others that succeeded.
 func (w *writer) steps() {
 	w.join(0)
+	outage := w.script.Heal
+	if w.IntN(100) < w.mix.Outage {
+		outage = w.between(0, w.script.Heal)
+	}
 	for at := w.between(0, 3*time.Second); at < w.script.Heal; at += w.between(w.mix.Pause/4, w.mix.Pause) {
+		if at > outage {
+			w.add(Step{At: at, Do: Outage, For: w.between(time.Second, longestOutage)})
+			outage = w.script.Heal
+			continue
+		}
 		w.step(at)
 	}
 	if len(w.alive) == 0 || w.IntN(2) == 0 {
@@ -196,7 +244,10 @@ func (w *writer) steps() {
 	}
 }
 
-const maxMembers = 4
+const (
+	maxMembers    = 4
+	longestOutage = 15 * time.Second
+)
 
 func (w *writer) step(at time.Duration) {
 	action := w.mix.draw(w.Rand)
@@ -205,15 +256,15 @@ func (w *writer) step(at time.Duration) {
 		if len(w.alive) < maxMembers {
 			w.join(at)
 		}
-	case Leave, Crash:
+	case Leave, Retire, Crash:
 		if len(w.alive) > 0 {
 			i := w.IntN(len(w.alive))
-			w.add(Step{At: at, Do: action, Member: w.alive[i]})
+			w.add(Step{At: at, Do: action, Member: w.alive[i].member})
 			w.alive = slices.Delete(w.alive, i, i+1)
 		}
-	case Cut, Drop:
+	case Cut, Drop, Pause:
 		if len(w.alive) > 0 {
-			w.add(Step{At: at, Do: action, Member: w.alive[w.IntN(len(w.alive))], For: w.between(time.Second, 2*w.script.Limits.Session)})
+			w.add(Step{At: at, Do: action, Member: w.alive[w.IntN(len(w.alive))].member, For: w.between(time.Second, 2*w.script.Limits.Session)})
 		}
 	case Fault, Break, Swallow:
 		w.add(w.fault(at, action))
@@ -225,8 +276,12 @@ func (w *writer) step(at time.Duration) {
 }
 
 func (w *writer) join(at time.Duration) {
-	w.add(Step{At: at, Do: Join, Member: w.joined})
-	w.alive = append(w.alive, w.joined)
+	instance := 0
+	for slices.ContainsFunc(w.alive, func(p place) bool { return p.instance == instance }) {
+		instance++
+	}
+	w.add(Step{At: at, Do: Join, Member: w.joined, Instance: instance})
+	w.alive = append(w.alive, place{w.joined, instance})
 	w.joined++
 }
 
