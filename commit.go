@@ -133,21 +133,6 @@ func (c *consumer) setJoining(joining bool) {
 	c.joining = joining
 }
 
-// OnBrokerWrite is called for each request: a rebalance of ours begins when we ask to join.
-func (c *consumer) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
-	if kmsg.Key(key) == kmsg.JoinGroup {
-		c.setJoining(true)
-	}
-}
-
-// OnBrokerE2E is called for each answer: a rebalance of ours ends with the assignment, or with an error on the way.
-func (c *consumer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
-	switch k := kmsg.Key(key); {
-	case k == kmsg.SyncGroup, k == kmsg.JoinGroup && e2e.Err() != nil:
-		c.setJoining(false)
-	}
-}
-
 func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, chosen chosenCommits) {
 	names := map[[16]byte]string{} // newer brokers answer by the topic's id
 	for _, t := range req.Topics {

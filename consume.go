@@ -42,7 +42,7 @@ type consumer struct {
 	retrying map[string]bool        // retry topics that are consumed
 	held     bool                   // by Pause
 	joined   bool
-	joining  bool      // the client is in a rebalance
+	joining  bool      // the client is between two sessions
 	wasReady bool      // FailFast is for the start
 	fatal    error     // why the consumer ended by itself
 	looked   bool      // an inspection has seen the topics
@@ -142,8 +142,6 @@ func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
 var (
 	_ kgo.HookNewClient        = (*consumer)(nil)
 	_ kgo.HookGroupManageError = (*consumer)(nil)
-	_ kgo.HookBrokerWrite      = (*consumer)(nil)
-	_ kgo.HookBrokerE2E        = (*consumer)(nil)
 )
 
 func wrap(middleware []Middleware) RawHandler {

@@ -33,16 +33,22 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 	c.bus.change()
 }
 
-// onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout.
+// onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout. It is called at the end of every session too,
+// also with nothing to give up; then the client joins again, and until the next session no commit is begun.
 func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.setJoining(false) // the client does not join while it calls back
 	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
 		c.log.Warn("handlers did not end within DrainTimeout at a rebalance; their events come again", "count", n)
 	}
+	c.committing.Lock() // for a commit that is under way the client would wait too
+	defer c.committing.Unlock()
+	c.setJoining(true)
 }
 
 // onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
 func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	lost := c.take(parts)
+	c.setJoining(false)
 	c.committing.Lock()
 	defer c.committing.Unlock()
 	c.mu.Lock()
