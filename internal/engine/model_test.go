@@ -181,7 +181,7 @@ func (m *model) fetchOf(l *life, n int) {
 	if len(records) == 0 {
 		return
 	}
-	if rewound := l.part.Rewound(records[0].offset); rewound {
+	if l.part.Rewound(records[0].offset) {
 		m.must(l.fetched && records[0].offset < l.head, "%v is taken for rewound", l)
 		m.replace(l)
 		return
@@ -195,20 +195,18 @@ func (m *model) fetchOf(l *life, n int) {
 		m.add(l, r)
 	}
 	l.next = l.head
+	m.note("fetch %v to %d", l, l.head)
 }
 
-// replace has a partition begin anew, whose log was truncated below what was taken: where it is not done, or where the log ended.
+// replace has a partition begin anew, whose log was truncated below what was taken: where it is not done, or where the log ended. It does not wait
+// for a commit that is under way.
 func (m *model) replace(l *life) {
-	if m.asked != nil && m.asked.of == l {
-		m.answer()
-	}
 	from, epoch, paused := min(l.next, l.part.Position()), l.part.Epoch(), l.paused
 	m.releaseOf(l)
 	again := m.assignAt(l.log, from, epoch)
 	again.paused = paused
 	again.part.Resume(from, epoch, progress.Map{})
-	again.resume(committed{offset: from, epoch: epoch, above: -1})
-	again.said = nil
+	again.head = from
 }
 
 func (m *model) resume(l *life) {
@@ -364,6 +362,7 @@ func (m *model) wake() bool {
 		return false
 	}
 	m.must(m.engine.Unpark(ev.item), "%v stays parked", ev)
+	m.note("wake %v", ev)
 	ev.is = queued
 	m.plain.wake(ev)
 	return true

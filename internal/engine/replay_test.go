@@ -59,7 +59,7 @@ func run(s script, bug engine.Bug) (trace []string, failure string) {
 }
 
 // scripts is how many are played in a test.
-const scripts = 300
+const scripts = 200
 
 func TestReplayIsExact(t *testing.T) {
 	for seed := range uint64(scripts) {
