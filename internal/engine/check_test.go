@@ -47,7 +47,8 @@ func (m *model) checkLife(l *life) {
 	m.must(p.Begun() == (l.head >= 0), "%v has begun: %v", l, p.Begun())
 	m.must(p.Position() == l.position(), "%v is at %d and not at %d", l, p.Position(), l.position())
 	m.must(p.Span() == l.head-l.position(), "%v spans %d", l, p.Span())
-	m.must(p.Queued() == len(l.flight) && p.Bytes() == bytes, "%v has %d records of %d bytes and not %d of %d", l, p.Queued(), p.Bytes(), len(l.flight), bytes)
+	m.must(p.Queued() == len(l.flight) && p.Bytes() == bytes, "%v has %d records of %d bytes and not %d of %d", l, p.Queued(), p.Bytes(),
+		len(l.flight), bytes)
 	m.must(p.Skipped() == l.skipped, "%v skipped %d and not %d", l, p.Skipped(), l.skipped)
 	m.must(p.Stopped() == l.stopped, "%v is stopped: %v", l, p.Stopped())
 	m.must(slices.Equal(values(p.Waiting()), l.in(parked, settling)), "%v has waiting %v", l, values(p.Waiting()))
@@ -94,8 +95,8 @@ func (m *model) checkFull(l *life, bytes int) {
 	}
 	why := m.engine.Full(l.part, l.paused)
 	want := l.full(m.limits, m.plain.held[l.route])
-	m.must((why != "") == want, "%v with %d records of %d bytes from %d to %d, paused: %v: it is full: %q", l, len(l.flight), bytes, l.position(), l.head,
-		l.paused, why)
+	m.must((why != "") == want, "%v with %d records of %d bytes from %d to %d, paused: %v: it is full: %q", l, len(l.flight), bytes,
+		l.position(), l.head, l.paused, why)
 	m.must(len(l.flight) < m.limits.Records+batch, "%v holds %d records", l, len(l.flight))
 	m.must(bytes < m.limits.Bytes+batch*4, "%v holds %d bytes", l, bytes)
 	m.must(l.head-l.position() < m.limits.Span+batch*4, "%v spans %d", l, l.head-l.position())

@@ -20,6 +20,10 @@ func filled(e *engine.Engine[int], n int) *engine.Partition[int] {
 
 func TestFull(t *testing.T) {
 	wide := engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}
+	limits := func(records, bytes int, span int64) engine.Limits {
+		return engine.Limits{Records: records, Bytes: bytes, Span: span}
+	}
+	roomy := engine.NewBudget(1000, 1000)
 	for name, test := range map[string]struct {
 		limits  engine.Limits
 		budget  *engine.Budget
@@ -27,14 +31,14 @@ func TestFull(t *testing.T) {
 		full    string
 		paused  string // once it is paused
 	}{
-		"nothing":                           {engine.Limits{Records: 1, Bytes: 1, Span: 1}, engine.NewBudget(1, 1), 0, "", ""},
-		"one of one":                        {engine.Limits{Records: 1, Bytes: 9, Span: 9}, engine.NewBudget(1000, 1000), 1, "records in flight", "records in flight"},
-		"below the records":                 {engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 1000), 9, "", "records in flight"},
-		"half of the records":               {engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 1000), 5, "", ""},
-		"at the bytes":                      {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, engine.NewBudget(1000, 1000), 10, "bytes in flight", "bytes in flight"},
-		"half of the bytes":                 {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, engine.NewBudget(1000, 1000), 5, "", ""},
-		"at the span":                       {engine.Limits{Records: 1000, Bytes: 1000, Span: 10}, engine.NewBudget(1000, 1000), 10, "span", "span"},
-		"half of the span":                  {engine.Limits{Records: 1000, Bytes: 1000, Span: 10}, engine.NewBudget(1000, 1000), 5, "", ""},
+		"nothing":                           {limits(1, 1, 1), engine.NewBudget(1, 1), 0, "", ""},
+		"one of one":                        {limits(1, 9, 9), roomy, 1, "records in flight", "records in flight"},
+		"below the records":                 {limits(10, 1000, 1000), roomy, 9, "", "records in flight"},
+		"half of the records":               {limits(10, 1000, 1000), roomy, 5, "", ""},
+		"at the bytes":                      {limits(1000, 20, 1000), roomy, 10, "bytes in flight", "bytes in flight"},
+		"half of the bytes":                 {limits(1000, 20, 1000), roomy, 5, "", ""},
+		"at the span":                       {limits(1000, 1000, 10), roomy, 10, "span", "span"},
+		"half of the span":                  {limits(1000, 1000, 10), roomy, 5, "", ""},
 		"the bus is full, by records":       {wide, engine.NewBudget(50, 1000), engine.Share, "in flight on the bus", "in flight on the bus"},
 		"the bus is full, by bytes":         {wide, engine.NewBudget(1000, 50), engine.Share, "in flight on the bus", "in flight on the bus"},
 		"the bus is full, a share is free":  {wide, engine.NewBudget(50, 50), engine.Share - 1, "", ""},
@@ -44,6 +48,7 @@ func TestFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := engine.New[int](1, 1, test.limits, test.budget)
 			p := filled(e, test.records)
+			defer e.Release(p)
 			require.Equal(t, test.full, e.Full(p, false))
 			require.Equal(t, test.paused, e.Full(p, true))
 			e.Hold(0, true)
