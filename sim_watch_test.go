@@ -133,7 +133,7 @@ func doneAbove(committed int64, metadata *string) []int64 {
 	}
 	var done []int64
 	p := progress.New()
-	p.Resume(committed, m)
+	p.Resume(committed, -1, m)
 	for offset := committed; int64(len(done)) < m.Done(); offset++ {
 		if !p.Add(offset, -1) {
 			done = append(done, offset)
