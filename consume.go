@@ -37,10 +37,10 @@ type consumer struct {
 	after    []func() // to do when mu is free again: see unlock
 	engine   *engine.Engine[*task]
 	assigned map[topicPartition]*assignment
-	fetched  map[fetchedKey]fetched // what was committed, of partitions that have not begun
-	left     map[*item]struct{}     // tries that outlasted their assignment
-	retrying map[string]bool        // retry topics that are consumed
-	held     bool                   // by Pause
+	fetched  []fetched          // what was committed, of partitions that have not begun; the latest last
+	left     map[*item]struct{} // tries that outlasted their assignment
+	retrying map[string]bool    // retry topics that are consumed
+	held     bool               // by Pause
 	joined   bool
 	joining  bool      // the client is between two sessions
 	wasReady bool      // FailFast is for the start
@@ -97,7 +97,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
-		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, fetched: map[fetchedKey]fetched{}, left: map[*item]struct{}{},
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
