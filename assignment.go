@@ -47,18 +47,18 @@ func newAssignment(ctx context.Context, c *consumer, topic string, partition int
 	return a
 }
 
-// fetched is what there was in a commit that a partition begins at.
+// fetched is a partition's commit, as the broker gave it to the client.
 type fetched struct {
-	offset int64
-	epoch  int32
-	done   progress.Map
-}
-
-// fetchedKey names a partition as the broker did: by its topic's name or, newer ones, by its id.
-type fetchedKey struct {
-	topic     string
+	topic     string // "" where the broker named it by its id only
 	id        [16]byte
 	partition int32
+	offset    int64 // -1: there was no commit
+	epoch     int32
+	done      progress.Map
+}
+
+func (f fetched) of(a *assignment, id [16]byte) bool {
+	return f.partition == a.partition && (f.topic == a.topic || f.topic == "" && f.id == id)
 }
 
 // onOffsetsFetched keeps what was committed, until the first records of each partition come. It is called after onAssigned.
@@ -68,34 +68,40 @@ func (c *consumer) onOffsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
-				if p.Offset < 0 {
-					continue
-				}
-				at := fetched{offset: p.Offset, epoch: p.LeaderEpoch}
-				if p.Metadata != nil {
+				at := fetched{topic: t.Topic, id: t.TopicID, partition: p.Partition, offset: p.Offset, epoch: p.LeaderEpoch}
+				if p.Metadata != nil && p.Offset >= 0 {
 					at.done, _ = progress.Decode(*p.Metadata) // anybody else's means that there is no map
 				}
-				c.fetched[fetchedKey{t.Topic, t.TopicID, p.Partition}] = at
+				c.fetched = slices.DeleteFunc(c.fetched, func(f fetched) bool {
+					return f.topic == at.topic && f.id == at.id && f.partition == at.partition
+				})
+				c.fetched = append(c.fetched, at)
 			}
 		}
 	}
 	return nil
 }
 
-// resumeLocked has an assignment begin where its group has committed. The map is of use only if it is this topic's, not an older one's of
-// the same name.
+// resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
+// knows the id at that moment. The map is of use only if it is this topic's, not an older one's of the same name.
 func (a *assignment) resumeLocked(id [16]byte) {
 	a.lineage = lineageOf(id)
-	for key, at := range a.consumer.fetched {
-		if key.partition != a.partition || key.topic != a.topic && (key.topic != "" || key.id != id) {
-			continue
-		}
-		delete(a.consumer.fetched, key)
-		a.part.Resume(at.offset, at.epoch, at.done)
-		if at.done.Done() > 0 && at.done.Lineage != a.lineage {
-			a.part.Forget()
+	var last *fetched
+	for i := range a.consumer.fetched {
+		if a.consumer.fetched[i].of(a, id) {
+			last = &a.consumer.fetched[i]
 		}
 	}
+	if last == nil {
+		return
+	}
+	if last.offset >= 0 {
+		a.part.Resume(last.offset, last.epoch, last.done)
+	}
+	if last.done.Done() > 0 && last.done.Lineage != a.lineage {
+		a.part.Forget()
+	}
+	a.consumer.fetched = slices.DeleteFunc(a.consumer.fetched, func(f fetched) bool { return f.of(a, id) })
 }
 
 // lineageOf stands for a topic's id; 0 for a broker that has none.

@@ -37,10 +37,10 @@ type consumer struct {
 	after    []func() // to do when mu is free again: see unlock
 	engine   *engine.Engine[*task]
 	assigned map[topicPartition]*assignment
-	fetched  map[fetchedKey]fetched // what was committed, of partitions that have not begun
-	left     map[*item]struct{}     // tries that outlasted their assignment
-	retrying map[string]bool        // retry topics that are consumed
-	held     bool                   // by Pause
+	fetched  []fetched          // what was committed, of partitions that have not begun; the latest last
+	left     map[*item]struct{} // tries that outlasted their assignment
+	retrying map[string]bool    // retry topics that are consumed
+	held     bool               // by Pause
 	joined   bool
 	joining  bool      // the client is between two sessions
 	wasReady bool      // FailFast is for the start
@@ -108,7 +108,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
-		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, fetched: map[fetchedKey]fetched{}, left: map[*item]struct{}{},
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
@@ -290,7 +290,7 @@ func (c *consumer) assignment(topic string, p kgo.FetchPartition) *assignment {
 // events than those that were taken. Where an event below is not done yet, it is still there: the partition begins with that one, so that no
 // commit passes it, and what was done after it comes again. nil: the records at offset have to be fetched again, after those.
 func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
-	from := fetched{offset: min(old.part.Position(), offset), epoch: old.part.Epoch()}
+	from := fetched{topic: old.topic, partition: old.partition, offset: min(old.part.Position(), offset), epoch: old.part.Epoch()}
 	c.afterLocked(func() {
 		c.log.Error("the log was truncated below what this group has read; reading on from there", "topic", old.topic, "partition", old.partition,
 			"offset", from.offset)
@@ -299,7 +299,7 @@ func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
 	a := newAssignment(c.handling, c, old.topic, old.partition)
 	a.paused, a.start = old.paused, from.offset
 	c.assigned[topicPartition{a.topic, a.partition}] = a
-	c.fetched[fetchedKey{topic: a.topic, partition: a.partition}] = from
+	c.fetched = append(c.fetched, from)
 	if from.offset == offset {
 		return a
 	}

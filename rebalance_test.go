@@ -3,12 +3,14 @@ package eventbus_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -242,5 +244,35 @@ func TestCommitsKeepTheLeaderEpochAndStopWhenThereIsNothingNew(t *testing.T) {
 		before := commits.Load()
 		time.Sleep(time.Minute)
 		require.Equal(t, before, commits.Load())
+	})
+}
+
+// The client asks for commits by the topic's id or, at moments when it does not know it, by its name. What was committed may so be fetched twice
+// before the first record comes, and differently.
+func TestCommitsFetchedByNameAndByIDAreOnePartitions(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var asked journal // by which version: from 10 on by the id
+		w.cluster.ControlKey(int16(kmsg.OffsetFetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			asked.add("%t", r.GetVersion() >= 10)
+			return nil, nil, false
+		})
+		bus := w.bus(nil)
+		require.NoError(t, bus.Publish(context.Background(), w.order("a", 1)))
+		first := w.run(bus, ignore, nil, nil)
+		w.until("it is committed", func() bool { return w.committed() == 1 })
+		require.NoError(t, first.end())
+
+		var handled journal
+		w.run(bus, handles(&handled), nil, nil)
+		require.NoError(t, bus.WaitReady(context.Background()))
+		unknown := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: orders, Err: kerr.LeaderNotAvailable, Count: -1})
+		loseSession(w)
+		w.until("it is asked by name", func() bool { return slices.Contains(asked.all(), "false") })
+		unknown.Remove()
+		require.Contains(t, asked.all(), "true")
+		require.NoError(t, bus.Publish(context.Background(), w.order("a", 2)))
+		w.until("it is handled", func() bool { return len(handled.all()) == 1 })
+		require.Equal(t, []string{"2"}, handled.all())
 	})
 }
