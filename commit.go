@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -30,11 +31,15 @@ const maxMap = 4096
 // no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
 func (c *consumer) commit(as []*assignment) {
 	chosen, offsets := c.chooseCommits(as)
-	if len(chosen) == 0 || !c.untilJoined() {
+	if len(chosen) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
+	if c.isJoining() {
+		c.commitBetween(ctx, as, chosen)
+		return
+	}
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		c.addMaps(req, chosen)
 		return nil
@@ -46,6 +51,47 @@ func (c *consumer) commit(as []*assignment) {
 		}
 		c.committed(req, resp, chosen)
 	})
+}
+
+// commitBetween commits between two sessions, when the client would hold a commit back until the group has rebalanced: for as long as a member
+// that has crashed is missed. The broker takes a commit of the last generation while it waits for members, and refuses it afterwards.
+func (c *consumer) commitBetween(ctx context.Context, as []*assignment, chosen chosenCommits) {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = c.group
+	if req.MemberID, req.Generation = c.client.GroupMetadata(); req.MemberID == "" || req.Generation < 0 {
+		return // it would be nobody's commit, which no broker can refuse
+	}
+	if c.sub.InstanceID != "" {
+		req.InstanceID = &c.sub.InstanceID
+	}
+	for _, a := range as {
+		if commit, ok := chosen[topicPartition{a.topic, a.partition}]; ok && a.id != [16]byte{} { // newer requests name a topic by its id only
+			addCommit(req, a, commit)
+		}
+	}
+	if len(req.Topics) == 0 {
+		return
+	}
+	c.addMaps(req, chosen)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		c.commitFailed(err)
+		return
+	}
+	c.committed(req, resp, chosen)
+}
+
+func addCommit(req *kmsg.OffsetCommitRequest, a *assignment, commit engine.Commit[*task]) {
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch = a.partition, commit.Offset, commit.Epoch
+	i := slices.IndexFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return t.Topic == a.topic })
+	if i < 0 {
+		i = len(req.Topics)
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic, t.TopicID = a.topic, a.id
+		req.Topics = append(req.Topics, t)
+	}
+	req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
 }
 
 type chosenCommits map[topicPartition]engine.Commit[*task]
@@ -82,19 +128,6 @@ func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) 
 		}
 	}
 }
-
-// untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
-// back, and whoever waits for them.
-func (c *consumer) untilJoined() bool {
-	for deadline := time.Now().Add(commitTimeout); time.Now().Before(deadline); time.Sleep(joinPoll) {
-		if !c.isJoining() {
-			return true
-		}
-	}
-	return false
-}
-
-const joinPoll = 20 * time.Millisecond
 
 func (c *consumer) isJoining() bool {
 	c.mu.Lock()
