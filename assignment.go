@@ -29,6 +29,7 @@ type assignment struct {
 
 	// What follows is guarded by consumer.mu.
 	part     *engine.Partition[*task]
+	id       [16]byte  // of the topic; zero where the broker has none
 	lineage  uint32    // which topic of that name
 	start    int64     // where it will begin, for health, until the first record has come; -1: not known
 	end      int64     // the partition's end as last seen
@@ -85,7 +86,7 @@ func (c *consumer) onOffsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg
 // resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
 // knows the id at that moment. The map is of use only if it is this topic's, not an older one's of the same name.
 func (a *assignment) resumeLocked(id [16]byte) {
-	a.lineage = lineageOf(id)
+	a.id, a.lineage = id, lineageOf(id)
 	var last *fetched
 	for i := range a.consumer.fetched {
 		if a.consumer.fetched[i].of(a, id) {

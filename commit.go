@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -46,12 +47,12 @@ func (c *consumer) commit(as []*assignment) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	if !c.untilJoined(ctx) || !c.sending.within(ctx) {
+	if !c.sending.within(ctx) {
 		return
 	}
 	_, _ = bounded(ctx, func() (bool, error) {
 		defer c.sending.Unlock()
-		c.send(ctx, chosen, offsets)
+		c.send(ctx, as, chosen, offsets)
 		return true, nil
 	})
 }
@@ -59,7 +60,11 @@ func (c *consumer) commit(as []*assignment) {
 // send sends a commit. It outlasts ctx where the client is connecting: no other may begin meanwhile, or it would wait inside the client and
 // be made later, for partitions that are another member's by then. What is sent already belongs to a generation of the group, and is refused
 // in the next.
-func (c *consumer) send(ctx context.Context, chosen chosenCommits, offsets map[string]map[int32]kgo.EpochOffset) {
+func (c *consumer) send(ctx context.Context, as []*assignment, chosen chosenCommits, offsets map[string]map[int32]kgo.EpochOffset) {
+	if c.isJoining() {
+		c.commitBetween(ctx, as, chosen)
+		return
+	}
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 		c.addMaps(req, chosen)
 		return ctx.Err()
@@ -71,6 +76,47 @@ func (c *consumer) send(ctx context.Context, chosen chosenCommits, offsets map[s
 		}
 		c.committed(req, resp, chosen)
 	})
+}
+
+// commitBetween commits between two sessions, when the client would hold a commit back until the group has rebalanced: for as long as a member
+// that has crashed is missed. The broker takes a commit of the last generation while it waits for members, and refuses it afterwards.
+func (c *consumer) commitBetween(ctx context.Context, as []*assignment, chosen chosenCommits) {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = c.group
+	if req.MemberID, req.Generation = c.client.GroupMetadata(); req.MemberID == "" || req.Generation < 0 {
+		return // it would be nobody's commit, which no broker can refuse
+	}
+	if c.sub.InstanceID != "" {
+		req.InstanceID = &c.sub.InstanceID
+	}
+	for _, a := range as {
+		if commit, ok := chosen[topicPartition{a.topic, a.partition}]; ok && a.id != [16]byte{} { // newer requests name a topic by its id only
+			addCommit(req, a, commit)
+		}
+	}
+	if len(req.Topics) == 0 {
+		return
+	}
+	c.addMaps(req, chosen)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		c.commitFailed(err)
+		return
+	}
+	c.committed(req, resp, chosen)
+}
+
+func addCommit(req *kmsg.OffsetCommitRequest, a *assignment, commit engine.Commit[*task]) {
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch = a.partition, commit.Offset, commit.Epoch
+	i := slices.IndexFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return t.Topic == a.topic })
+	if i < 0 {
+		i = len(req.Topics)
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic, t.TopicID = a.topic, a.id
+		req.Topics = append(req.Topics, t)
+	}
+	req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
 }
 
 type chosenCommits map[topicPartition]engine.Commit[*task]
@@ -107,19 +153,6 @@ func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) 
 		}
 	}
 }
-
-// untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
-// back, and whoever waits for them.
-func (c *consumer) untilJoined(ctx context.Context) bool {
-	for c.isJoining() {
-		if !sleep(ctx, joinPoll) {
-			return false
-		}
-	}
-	return true
-}
-
-const joinPoll = 20 * time.Millisecond
 
 func (c *consumer) isJoining() bool {
 	c.mu.Lock()

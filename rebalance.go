@@ -34,7 +34,7 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 }
 
 // onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout. It is called at the end of every session too,
-// also with nothing to give up; then the client joins again, and until the next session no commit is begun.
+// also with nothing to give up; then the client joins again, and until the next session commits go another way.
 func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.setJoining(false) // the client does not join while it calls back
 	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
@@ -42,7 +42,7 @@ func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string]
 	}
 	c.committing.Lock() // for a commit that is under way the client would wait too
 	defer c.committing.Unlock()
-	c.setJoining(true)
+	c.setJoining(c.sub.Protocol == ProtocolClassic) // by the other one nobody joins again
 }
 
 // onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.

@@ -276,3 +276,35 @@ func TestCommitsFetchedByNameAndByIDAreOnePartitions(t *testing.T) {
 		require.Equal(t, []string{"2"}, handled.all())
 	})
 }
+
+// While a group waits for a member that has crashed, the client holds commits back; what is done is committed all the same.
+func TestShutdownDuringALongRebalanceCommits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		link := newLink(&w.net)
+		one, two, three := w.bus(nil), w.bus(func(cfg *eventbus.Config) { cfg.Client = link.options() }), w.bus(nil)
+		var handled journal
+		first := w.run(one, handles(&handled), nil, nil)
+		require.NoError(t, one.WaitReady(context.Background()))
+		w.run(two, ignore, nil, nil)
+		require.NoError(t, two.WaitReady(context.Background()))
+		w.until("the group is at rest", func() bool {
+			info := w.cluster.GroupInfo("group")
+			return info.State == "Stable" && len(info.Members) == 2
+		})
+		require.NoError(t, one.Publish(context.Background(), w.order("a", 1)))
+		w.until("it is committed", func() bool { return w.committed() == 1 })
+		link.cut()
+		w.run(three, ignore, nil, nil)
+		w.until("the group waits", func() bool { return w.cluster.GroupInfo("group").State == "PreparingRebalance" })
+		time.Sleep(4 * time.Second) // the heartbeat has told the first member, too
+		require.NoError(t, one.Publish(context.Background(), w.order("a", 2)))
+		w.until("it is handled", func() bool { return len(handled.all()) == 2 })
+		require.NoError(t, first.end())
+		committed := w.committed()
+		link.mend()
+		require.NoError(t, three.WaitReady(context.Background()))
+		require.NoError(t, two.WaitReady(context.Background()))
+		time.Sleep(time.Minute) // all are at rest, and can end
+		require.Equal(t, int64(2), committed)
+	})
+}
