@@ -314,7 +314,7 @@ func TestAProbeWithoutASlotUnparksNobody(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
 		close(hold)
-		time.Sleep(time.Minute)
+		time.Sleep(50 * time.Second) // between two probes
 		require.EqualValues(t, 8, bus.Metrics().ParkedKeys)
 	}, kfake.SeedTopics(1, "acme.other", "acme.other.dlq.group"))
 }
