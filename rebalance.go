@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/engine"
 )
 
 // onAssigned is called at the start of every session of the group, also with nothing new.
@@ -105,7 +107,9 @@ func (c *consumer) take(parts map[string][]int32) []*assignment {
 			key := topicPartition{topic, p}
 			if a := c.assigned[key]; a != nil {
 				taken = append(taken, a)
-				delete(c.assigned, key)
+				if c.bus.bug != engine.NoOwnership {
+					delete(c.assigned, key)
+				}
 			}
 		}
 	}

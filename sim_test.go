@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -20,11 +21,19 @@ import (
 // EVENTBUS_SIM_SEED on, each EVENTBUS_SIM_COUNT times, because goroutines are scheduled anew each time. What failed is kept in EVENTBUS_SIM_DIR.
 func TestSimulation(t *testing.T) {
 	seeds, first, count := simNumber(t, "EVENTBUS_SIM_SEEDS", 200), simNumber(t, "EVENTBUS_SIM_SEED", 0), simNumber(t, "EVENTBUS_SIM_COUNT", 1)
+	var sum ledger.Report
+	var mu sync.Mutex
+	if os.Getenv("EVENTBUS_SIM_SEEDS") != "" {
+		t.Cleanup(func() { fmt.Printf("%d scripts from seed %d, %d times: %v\n", seeds, first, count, sum) })
+	}
 	for seed := first; seed < first+seeds; seed++ {
 		for again := range count {
 			t.Run(fmt.Sprintf("seed=%d/%d", seed, again), func(t *testing.T) {
 				t.Parallel()
-				judge(t, play(t, sim.New(uint64(seed)), nil))
+				report := judge(t, play(t, sim.New(uint64(seed)), nil))
+				mu.Lock()
+				defer mu.Unlock()
+				sum = sum.Plus(report)
 			})
 		}
 	}
@@ -49,14 +58,13 @@ func play(t *testing.T, script sim.Script, prepare func(*eventbus.Bus)) []ledger
 }
 
 // judge fails where the history has a finding, and keeps it.
-func judge(t *testing.T, entries []ledger.Entry) {
+func judge(t *testing.T, entries []ledger.Entry) ledger.Report {
 	t.Helper()
 	report := ledger.Check(entries)
-	if len(report.Findings) == 0 {
-		return
+	if len(report.Findings) > 0 {
+		t.Errorf("%v\njudge it again: make judge HISTORY=%s", report, keep(t, entries))
 	}
-	path := keep(t, entries)
-	t.Errorf("%v\njudge it again: go run ./internal/ledger/judge %s", report, path)
+	return report
 }
 
 // keep saves a history where it outlasts the test.

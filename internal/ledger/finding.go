@@ -84,6 +84,15 @@ type Report struct {
 	Crashes  int
 }
 
+// Plus returns both reports as one.
+func (r Report) Plus(other Report) Report {
+	return Report{
+		Findings: slices.Concat(r.Findings, other.Findings), Events: r.Events + other.Events, Tries: r.Tries + other.Tries,
+		Letters: r.Letters + other.Letters, Commits: r.Commits + other.Commits, Repeated: r.Repeated + other.Repeated,
+		Overlaps: r.Overlaps + other.Overlaps, Losses: r.Losses + other.Losses, Crashes: r.Crashes + other.Crashes,
+	}
+}
+
 // Broken returns the promises that the findings name, each once, sorted.
 func (r Report) Broken() []Promise {
 	var broken []Promise
