@@ -79,29 +79,22 @@ func boundRebalances(cluster *kfake.Cluster) {
 // that it waited for took its time.
 const silence = 45 * time.Second
 
-// endSilent ends sessions that kfake forgets: it times no session whose connection was gone when it was to learn that it had joined, and none of a
-// static member that is away by KIP-848.
+// endSilent ends sessions that kfake forgets: by the classic protocol it times none whose connection was gone when it was to learn that it had joined.
 func endSilent(cluster *kfake.Cluster, watch *groupWatch, asks *kgo.Client) {
 	info := cluster.GroupInfo(simGroup)
 	if info == nil {
 		return
 	}
 	for _, m := range info.Members {
-		if watch.silentFor(m.MemberID) < silence {
+		if watch.serverSide || watch.silentFor(m.MemberID) < silence {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		if watch.serverSide {
-			req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-			req.Group, req.MemberID, req.InstanceID, req.MemberEpoch = simGroup, m.MemberID, m.InstanceID, -1
-			_, _ = req.RequestWith(ctx, asks) // asked again in a second
-		} else {
-			leaving := kmsg.NewLeaveGroupRequestMember()
-			leaving.MemberID, leaving.InstanceID = m.MemberID, m.InstanceID
-			req := kmsg.NewPtrLeaveGroupRequest()
-			req.Group, req.Members = simGroup, append(req.Members, leaving)
-			_, _ = req.RequestWith(ctx, asks)
-		}
+		leaving := kmsg.NewLeaveGroupRequestMember()
+		leaving.MemberID, leaving.InstanceID = m.MemberID, m.InstanceID
+		req := kmsg.NewPtrLeaveGroupRequest()
+		req.Group, req.Members = simGroup, append(req.Members, leaving)
+		_, _ = req.RequestWith(ctx, asks) // asked again in a second
 		cancel()
 	}
 }
