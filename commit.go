@@ -83,7 +83,8 @@ func (c *consumer) send(ctx context.Context, as []*assignment, chosen chosenComm
 func (c *consumer) commitBetween(ctx context.Context, as []*assignment, chosen chosenCommits) {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group = c.group
-	if req.MemberID, req.Generation = c.client.GroupMetadata(); req.MemberID == "" || req.Generation < 0 {
+	s := c.lastSession() // not the client's present member id, which may be another one already: the broker must know whose partitions these were
+	if req.MemberID, req.Generation = s.member, s.generation; s.member == "" || s.generation < 0 {
 		return // it would be nobody's commit, which no broker can refuse
 	}
 	if c.sub.InstanceID != "" {
@@ -152,6 +153,12 @@ func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) 
 			}
 		}
 	}
+}
+
+func (c *consumer) lastSession() session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
 }
 
 func (c *consumer) isJoining() bool {

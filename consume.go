@@ -42,7 +42,8 @@ type consumer struct {
 	retrying map[string]bool    // retry topics that are consumed
 	held     bool               // by Pause
 	joined   bool
-	joining  bool      // the client is between two sessions
+	session  session   // of the group, the last that has begun
+	joining  bool      // it has ended, and the next one has not begun
 	wasReady bool      // FailFast is for the start
 	fatal    error     // why the consumer ended by itself
 	looked   bool      // an inspection has seen the topics

@@ -11,10 +11,17 @@ import (
 	"github.com/dreamscape/eventbus/internal/engine"
 )
 
+// session is who the consumer is to its group between two rebalances.
+type session struct {
+	member     string
+	generation int32
+}
+
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.mu.Lock()
 	c.joined, c.joining = true, false
+	c.session.member, c.session.generation = c.client.GroupMetadata()
 	delete(c.troubles, "group")
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
 	for topic, partitions := range parts {

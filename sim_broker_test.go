@@ -1,11 +1,13 @@
 package eventbus_test
 
 import (
+	"context"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -71,4 +73,28 @@ func boundRebalances(cluster *kfake.Cluster) {
 		resp.ErrorCode = kerr.CoordinatorLoadInProgress.Code
 		return resp, nil, true
 	})
+}
+
+// silence is after which time without a request a session is over, whatever befell it: a broker would have ended it before, also when the rebalance
+// that it waited for took its time.
+const silence = 45 * time.Second
+
+// endSilent ends sessions that kfake forgets: by the classic protocol it times none whose connection was gone when it was to learn that it had joined.
+func endSilent(cluster *kfake.Cluster, watch *groupWatch, asks *kgo.Client) {
+	info := cluster.GroupInfo(simGroup)
+	if info == nil {
+		return
+	}
+	for _, m := range info.Members {
+		if watch.serverSide || watch.silentFor(m.MemberID) < silence {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		leaving := kmsg.NewLeaveGroupRequestMember()
+		leaving.MemberID, leaving.InstanceID = m.MemberID, m.InstanceID
+		req := kmsg.NewPtrLeaveGroupRequest()
+		req.Group, req.Members = simGroup, append(req.Members, leaving)
+		_, _ = req.RequestWith(ctx, asks) // asked again in a second
+		cancel()
+	}
 }

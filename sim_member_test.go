@@ -47,18 +47,7 @@ func (s *simulation) leave(m *member) {
 			return
 		}
 		s.watch.left(m.name)
-		if s.script.Static && s.script.ServerSide {
-			s.endPlace(m)
-		}
 	})
-}
-
-// endPlace ends the session of a static member that is away. By KIP-848 a broker ends it after its timeout, kfake never.
-func (s *simulation) endPlace(m *member) {
-	time.Sleep(s.script.Limits.Session)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	_ = m.bus.ScaleDown(ctx) // the member may be gone for good already
 }
 
 // retire shuts a member down for good.

@@ -123,8 +123,12 @@ func sleepUntil(t time.Time) { time.Sleep(time.Until(t)) }
 
 // awaitDone waits until the group has committed everything. It fails with the state when that does not come: somebody is stuck.
 func (s *simulation) awaitDone() {
+	asks, err := kgo.NewClient(append(newLink(&s.net).options(), kgo.SeedBrokers(s.cluster.ListenAddrs()...))...)
+	require.NoError(s, err)
+	defer asks.Close()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Second) {
 		synctest.Wait()
+		endSilent(s.cluster, s.watch, asks)
 		behind := s.behind()
 		if behind == "" {
 			return

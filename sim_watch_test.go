@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -26,10 +27,11 @@ type groupWatch struct {
 	serverSide bool
 
 	mu       sync.Mutex
-	sessions map[string]session // by Kafka's member id
-	leaving  map[string]bool    // sessions that said goodbye
-	sent     []ledger.Entry     // of the last commit, whose outcome the next look shows
-	metadata []string           // theirs
+	sessions map[string]session   // by Kafka's member id
+	leaving  map[string]bool      // sessions that said goodbye
+	seen     map[string]time.Time // when a session last asked for something
+	sent     []ledger.Entry       // of the last commit, whose outcome the next look shows
+	metadata []string             // theirs
 }
 
 type session struct {
@@ -40,7 +42,7 @@ type session struct {
 func watchGroup(cluster *kfake.Cluster, history *ledger.History, serverSide bool) *groupWatch {
 	w := &groupWatch{
 		cluster: cluster, history: history, serverSide: serverSide, topics: map[[16]byte]string{cluster.TopicInfo(jobs).TopicID: jobs},
-		sessions: map[string]session{}, leaving: map[string]bool{},
+		sessions: map[string]session{}, leaving: map[string]bool{}, seen: map[string]time.Time{},
 	}
 	for _, key := range []kmsg.Key{kmsg.OffsetCommit, kmsg.OffsetFetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.LeaveGroup, kmsg.ConsumerGroupHeartbeat} {
 		cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -59,7 +61,14 @@ func (w *groupWatch) arrived(r kmsg.Request) {
 	switch r := r.(type) {
 	case *kmsg.OffsetCommitRequest:
 		w.commit(r, info)
+	case *kmsg.JoinGroupRequest:
+		w.seen[r.MemberID] = time.Now()
+	case *kmsg.SyncGroupRequest:
+		w.seen[r.MemberID] = time.Now()
+	case *kmsg.HeartbeatRequest:
+		w.seen[r.MemberID] = time.Now()
 	case *kmsg.ConsumerGroupHeartbeatRequest:
+		w.seen[r.MemberID] = time.Now()
 		if r.MemberEpoch == -1 {
 			w.leaving[r.MemberID] = true
 		}
@@ -81,6 +90,16 @@ func (w *groupWatch) left(member string) {
 			w.leaving[id] = true
 		}
 	}
+}
+
+// silentFor is how long a session has asked for nothing; of one that has never been heard of, from now on.
+func (w *groupWatch) silentFor(session string) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.seen[session]; !ok {
+		w.seen[session] = time.Now()
+	}
+	return time.Since(w.seen[session])
 }
 
 // look writes down what has changed since the last look.

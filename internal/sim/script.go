@@ -16,7 +16,7 @@ type Script struct {
 	Brokers    int
 	Partitions int32
 	ServerSide bool          // the broker shares the partitions out (KIP-848)
-	Static     bool          // members have instance ids: see Step.Instance
+	Static     bool          // members have instance ids: see Step.Instance; not with ServerSide
 	Free       bool          // the route needs no order
 	Events     []Event       // by their time
 	Steps      []Step        // by their time; the first one joins member 0
@@ -140,7 +140,13 @@ func With(seed uint64, mix Mix) Script {
 	w := &writer{Rand: rand.New(rand.NewPCG(seed, 0)), mix: mix}
 	w.script = Script{
 		Seed: seed, Brokers: 2 + w.IntN(2), Partitions: int32(1 + w.IntN(4)), Heal: w.between(20*time.Second, 50*time.Second),
-		ServerSide: w.IntN(4) == 0, Static: w.IntN(4) == 0, Free: w.IntN(10) == 0, Limits: w.limits(),
+		Free: w.IntN(10) == 0, Limits: w.limits(),
+	}
+	switch w.IntN(4) {
+	case 0:
+		w.script.ServerSide = true
+	case 1:
+		w.script.Static = true
 	}
 	w.events()
 	w.steps()
