@@ -2,12 +2,16 @@ package eventbus
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync"
+	"hash/fnv"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+	"github.com/dreamscape/eventbus/internal/progress"
 )
 
 // assignment is one partition for as long as it is ours. When the partition comes back after a rebalance, that is a new assignment:
@@ -15,86 +19,160 @@ import (
 type assignment struct {
 	consumer  *consumer
 	route     *route
-	topic     string // Kafka's name
+	topic     string // Kafka's name: the route's topic, or its retry topic
 	partition int32
 
 	// ctx is what handlers run in; it ends when the partition is lost, or the drain time over.
-	ctx      context.Context
-	cancel   context.CancelFunc
-	stopping chan struct{} // closed: take no further record, start no further try
-	stopOnce sync.Once
-	done     chan struct{} // closed when the worker has returned
+	ctx    context.Context
+	cancel context.CancelFunc
+	idle   chan struct{} // closed when the assignment is stopped and nothing of it is under way
 
-	mu        sync.Mutex
-	arrived   sync.Cond // of mu: the queue has grown, or stopping was closed
-	queue     []*kgo.Record
-	bytes     int // of the queue
-	paused    bool
-	position  int64 // the first offset not done, -1 before the first record
-	epoch     int32 // the leader epoch of the last record done, or unhandled
-	committed int64 // the offset last committed for this assignment, -1 for none
-	end       int64 // the partition's end as last seen
-	waiting   string
-	handling  time.Time // when the running try started; zero between tries
-
-	owned bool // guarded by consumer.committing
+	// What follows is guarded by consumer.mu.
+	part     *engine.Partition[*task]
+	id       [16]byte  // of the topic; zero where the broker has none
+	lineage  uint32    // which topic of that name
+	start    int64     // where it will begin, for health, until the first record has come; -1: not known
+	end      int64     // the partition's end as last seen
+	headTime time.Time // the newest record's time as last seen
+	doneTime time.Time // that of a record that was done lately
+	paused   string    // why it is not fetched, "" if it is
+	ahead    bool      // what is left of this poll lies above where it begins: see replaceLocked
 }
 
-// A partition whose queue has reached either of these is not fetched any further, until both have fallen by half.
-const (
-	maxQueued      = 1000
-	maxQueuedBytes = 8 << 20
-)
-
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
+	r := c.routes[topic]
 	a := &assignment{
-		consumer: c, route: c.routes[topic], topic: topic, partition: partition,
-		stopping: make(chan struct{}), done: make(chan struct{}),
-		position: -1, committed: -1, epoch: unhandled, owned: true,
+		consumer: c, route: r, topic: topic, partition: partition, idle: make(chan struct{}), part: c.engine.Assign(r.n), start: -1,
 	}
-	a.arrived.L = &a.mu
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	return a
 }
 
-// push queues fetched records, without waiting. Fetching pauses and resumes under the lock, so that neither can overtake the other.
-func (a *assignment) push(records []*kgo.Record, end int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.position < 0 {
-		a.position = records[0].Offset
-	}
-	for _, r := range records {
-		a.queue = append(a.queue, r)
-		a.bytes += recordBytes(r)
-	}
-	a.end = max(a.end, end)
-	a.arrived.Signal()
-	if !a.paused && (len(a.queue) >= maxQueued || a.bytes >= maxQueuedBytes) {
-		a.paused = true
-		a.consumer.client.PauseFetchPartitions(map[string][]int32{a.topic: {a.partition}})
-	}
+// fetched is a partition's commit, as the broker gave it to the client.
+type fetched struct {
+	topic     string // "" where the broker named it by its id only
+	id        [16]byte
+	partition int32
+	offset    int64 // -1: there was no commit
+	epoch     int32
+	done      progress.Map
 }
 
-// next waits for a record; nil when the assignment is stopping.
-func (a *assignment) next() *kgo.Record {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for len(a.queue) == 0 && !a.isStopping() {
-		a.arrived.Wait()
+func (f fetched) of(a *assignment, id [16]byte) bool {
+	return f.partition == a.partition && (f.topic == a.topic || f.topic == "" && f.id == id)
+}
+
+// onOffsetsFetched keeps what was committed, until the first records of each partition come. It is called after onAssigned.
+func (c *consumer) onOffsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg.OffsetFetchResponse) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, g := range resp.Groups {
+		for _, t := range g.Topics {
+			for _, p := range t.Partitions {
+				at := fetched{topic: t.Topic, id: t.TopicID, partition: p.Partition, offset: p.Offset, epoch: p.LeaderEpoch}
+				if p.Metadata != nil && p.Offset >= 0 {
+					at.done, _ = progress.Decode(*p.Metadata) // anybody else's means that there is no map
+				}
+				c.fetched = slices.DeleteFunc(c.fetched, func(f fetched) bool {
+					return f.topic == at.topic && f.id == at.id && f.partition == at.partition
+				})
+				c.fetched = append(c.fetched, at)
+			}
+		}
 	}
-	if a.isStopping() {
-		return nil
+	return nil
+}
+
+// resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
+// knows the id at that moment. The map is of use only if it is this topic's, not an older one's of the same name.
+func (a *assignment) resumeLocked(id [16]byte) {
+	a.id, a.lineage = id, lineageOf(id)
+	var last *fetched
+	for i := range a.consumer.fetched {
+		if a.consumer.fetched[i].of(a, id) {
+			last = &a.consumer.fetched[i]
+		}
 	}
-	r := a.queue[0]
-	a.queue[0] = nil
-	a.queue = a.queue[1:]
-	a.bytes -= recordBytes(r)
-	if a.paused && len(a.queue) <= maxQueued/2 && a.bytes <= maxQueuedBytes/2 {
-		a.paused = false
-		a.consumer.client.ResumeFetchPartitions(map[string][]int32{a.topic: {a.partition}})
+	if last == nil {
+		return
 	}
-	return r
+	if last.offset >= 0 {
+		a.part.Resume(last.offset, last.epoch, last.done)
+	}
+	if last.done.Done() > 0 && last.done.Lineage != a.lineage {
+		a.part.Forget()
+	}
+	a.consumer.fetched = slices.DeleteFunc(a.consumer.fetched, func(f fetched) bool { return f.of(a, id) })
+}
+
+// lineageOf stands for a topic's id; 0 for a broker that has none.
+func lineageOf(id [16]byte) uint32 {
+	if id == [16]byte{} {
+		return 0
+	}
+	h := fnv.New32a()
+	h.Write(id[:])
+	return h.Sum32()
+}
+
+// take queues fetched records, without waiting for anything but a lock.
+func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
+	records := make([]engine.Record[*task], len(p.Records))
+	for i, r := range p.Records {
+		records[i] = a.admit(r)
+	}
+	c := a.consumer
+	c.mu.Lock()
+	defer c.unlock()
+	if !a.part.Begun() {
+		a.resumeLocked(id)
+	}
+	skipped := a.part.Skipped()
+	for i, r := range records {
+		a.headTime = p.Records[i].Timestamp
+		if p.Records[i].Attrs.IsControl() { // a transaction's marker is only passed
+			c.engine.Pass(a.part, r.Offset, r.Epoch)
+			continue
+		}
+		if r.Value.item = c.engine.Add(a.part, r); r.Value.item == nil {
+			a.doneTime = a.headTime
+		}
+	}
+	c.bus.count.skipped.Add(a.part.Skipped() - skipped)
+	a.end = max(a.end, p.LastStableOffset)
+	c.feedLocked()
+	c.fetchingLocked(a)
+}
+
+// recordOverhead is about what a record takes beside its bytes.
+const recordOverhead = 512
+
+// admit copies a record, so that an event that waits does not keep its whole batch in memory, and finds its lane. A record without a key
+// has that of its payload, if the topic has keys: it has to be decoded for it.
+func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
+	t := &task{of: a, record: cloneRecord(r)}
+	rec := engine.Record[*task]{
+		Value: t, Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead,
+		Key: string(r.Key), Keyed: r.Key != nil, Free: a.route.free,
+	}
+	if rec.Keyed || rec.Free || !a.route.keyed || r.Attrs.IsControl() {
+		return rec
+	}
+	if t.accept(); t.broken == nil {
+		rec.Key, rec.Keyed = t.raw.lane(), true
+	}
+	return rec
+}
+
+// cloneRecord copies what a record shares with its batch.
+func cloneRecord(r *kgo.Record) *kgo.Record {
+	own := *r
+	own.Key, own.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+	own.Headers = slices.Clone(r.Headers)
+	for i, h := range own.Headers {
+		own.Headers[i] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: slices.Clone(h.Value)}
+	}
+	return &own
 }
 
 // recordBytes is what a record weighs on the wire before compression.
@@ -106,203 +184,85 @@ func recordBytes(r *kgo.Record) int {
 	return n
 }
 
-func (a *assignment) isStopping() bool {
-	select {
-	case <-a.stopping:
-		return true
-	default:
-		return false
+// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands.
+func (c *consumer) fetchingLocked(a *assignment) {
+	if a.part.Stopped() { // the client has none of it, or it has it for another assignment by now
+		return
 	}
-}
-
-// stop lets the running try end and nothing more begin. It does not wait.
-func (a *assignment) stop() {
-	a.stopOnce.Do(func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		close(a.stopping)
-		a.arrived.Broadcast()
-	})
-}
-
-// sleep waits between tries; false when the assignment is stopping.
-func (a *assignment) sleep(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-a.stopping:
-		return false
-	}
-}
-
-// work handles the records one after the other, until the assignment stops.
-func (a *assignment) work() {
-	defer close(a.done)
-	for r := a.next(); r != nil; r = a.next() {
-		if !r.Attrs.IsControl() && !a.process(r) { // a transaction's marker is only passed
-			return
-		}
-		a.advance(r)
-	}
-}
-
-// advance moves the position past a record that was handled or dead-lettered.
-func (a *assignment) advance(r *kgo.Record) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.position, a.epoch = r.Offset+1, r.LeaderEpoch
-}
-
-// process brings one record to its end. false: it has none, because the assignment is stopping; it will be delivered again.
-func (a *assignment) process(r *kgo.Record) bool {
-	raw, f := a.accept(r)
-	if f == nil {
-		f = a.handle(r, raw)
-	}
-	if f == nil {
-		return true
-	}
-	if errors.Is(f.err, errStopping) || !a.deadLetter(r, *f) {
-		return false
-	}
-	a.consumer.tellHandled(r, raw, *f)
-	return true
-}
-
-var errStopping = errors.New("the assignment is stopping")
-
-// accept decodes and checks a record.
-func (a *assignment) accept(r *kgo.Record) (*RawEvent, *failure) {
-	raw, err := decodeEvent(a.route.topic, r.Value)
-	if raw != nil && err != nil && a.consumer.sub.Validation == ValidationReport {
-		a.consumer.reportSchema(r, err)
-		err = nil
-	}
-	if err == nil {
-		raw.bound, err = a.route.bind(raw)
-	}
-	if err == nil {
-		return raw, nil
-	}
-	class := ClassDecode
-	var (
-		broken   *SchemaError
-		panicked *panicError
-	)
+	why := c.engine.Full(a.part, a.paused != "")
 	switch {
-	case errors.As(err, &broken):
-		class = ClassSchema
-	case errors.As(err, &panicked):
-		class = ClassPanic
+	case c.held:
+		why = pausedByUser
+	case why == "held":
+		why = pausedDownstream
 	}
-	return raw, &failure{class: class, err: err, first: time.Now()}
-}
-
-// handle tries until the event is handled (nil), or given up.
-func (a *assignment) handle(r *kgo.Record, raw *RawEvent) *failure {
-	var first time.Time
-	for attempt := 1; ; attempt++ {
-		started := time.Now()
-		err := a.try(r, raw, attempt)
-		took := time.Since(started)
-		a.consumer.bus.count.tried(took, attempt)
-		if err == nil {
-			a.consumer.bus.count.consumed.Add(1)
-			a.consumer.tellHandled(r, raw, failure{attempts: attempt, took: took})
-			return nil
-		}
-		if a.isStopping() {
-			return &failure{err: errStopping} // whatever it was, it spends no attempt
-		}
-		if first.IsZero() {
-			first = time.Now()
-		}
-		wait, again := a.route.retry.again(err, attempt)
-		if !again {
-			return &failure{class: classify(err), err: err, attempts: attempt, first: first, took: took}
-		}
-		a.setWaiting(fmt.Sprintf("try %d of offset %d", attempt+1, r.Offset))
-		ok := a.sleep(wait)
-		a.setWaiting("")
-		if !ok {
-			return &failure{err: errStopping}
-		}
+	was := a.paused
+	if a.paused = why; (was == "") == (why == "") {
+		return
 	}
-}
-
-// try runs the middleware and the handler once, on a goroutine of its own: a handler may end its goroutine (runtime.Goexit, as a
-// test's FailNow does), and must not end the partition with it.
-func (a *assignment) try(r *kgo.Record, raw *RawEvent, attempt int) error {
-	ctx, cancel := context.WithTimeout(a.ctx, a.route.timeout)
-	defer cancel()
-	ctx = handling(ctx, raw, Delivery{
-		Topic: a.route.topic.name, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key,
-		Headers: deliveryHeaders(r.Headers), Group: a.consumer.sub.Group, Attempt: attempt,
-	})
-	a.setHandling(time.Now())
-	defer a.setHandling(time.Time{})
-	result := make(chan error, 1)
-	go func() {
-		err := errGoexit
-		defer func() { result <- err }()
-		err = catch(func() error { return a.route.handler(ctx, raw) })
-	}()
-	err := <-result
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return timeoutError{err}
+	parts := map[string][]int32{a.topic: {a.partition}}
+	if why != "" {
+		c.client.PauseFetchPartitions(parts)
+		return
 	}
-	return err
+	c.client.ResumeFetchPartitions(parts)
 }
 
-func (a *assignment) setWaiting(what string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.waiting = what
+// Why a partition is paused, beside what engine.Full says.
+const (
+	pausedByUser     = "by Pause"
+	pausedDownstream = "downstream"
+)
+
+// stopLocked has nothing more of the assignment start.
+func (a *assignment) stopLocked() {
+	for _, it := range a.consumer.engine.Stop(a.part) {
+		it.Value.quiet()
+	}
+	a.idleLocked()
 }
 
-func (a *assignment) setHandling(since time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.handling = since
-}
-
-// begin sets the position of an assignment that has seen no record yet.
-func (a *assignment) begin(offset int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.position < 0 {
-		a.position = offset
+// idleLocked tells who waits for it that nothing is under way any longer.
+func (a *assignment) idleLocked() {
+	if !a.part.Idle() {
+		return
+	}
+	select {
+	case <-a.idle:
+	default:
+		close(a.idle)
 	}
 }
 
-func (a *assignment) begun() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.position >= 0
+// positionLocked is the first offset not done, -1 where nothing is known.
+func (a *assignment) positionLocked() int64 {
+	if a.part.Begun() {
+		return a.part.Position()
+	}
+	return a.start
 }
 
-// lag is how many records lie between the position and the end as last seen.
-func (a *assignment) lag() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.position < 0 {
+// lagLocked is how many records lie between the position and the end as last seen.
+func (a *assignment) lagLocked() int64 {
+	at := a.positionLocked()
+	if at < 0 {
 		return 0
 	}
-	return max(a.end-a.position, 0)
+	return max(a.end-at, 0)
 }
 
-// see notes the partition's end.
-func (a *assignment) see(end int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.end = max(a.end, end)
-}
-
-// stuck says whether a handler runs on long after its time.
-func (a *assignment) stuck() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return !a.handling.IsZero() && time.Since(a.handling) > a.route.timeout+stallAfter
+// lagTimeLocked is how much older the first record not done is than the newest one. Where it was not fetched yet, the last that was done
+// stands for it.
+func (a *assignment) lagTimeLocked() time.Duration {
+	if a.lagLocked() == 0 || a.headTime.IsZero() {
+		return 0
+	}
+	from := a.doneTime
+	if first := a.part.First(); first != nil {
+		from = first.Value.record.Timestamp
+	}
+	if from.IsZero() {
+		return 0
+	}
+	return max(a.headTime.Sub(from), 0)
 }

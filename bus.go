@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/dreamscape/eventbus/internal/engine"
 	"github.com/dreamscape/eventbus/internal/gate"
 )
 
@@ -24,6 +25,8 @@ type Bus struct {
 	letters *kgo.Client // publishes dead letters: a full event buffer must not block them
 	admin   *kadm.Client
 	buffer  *gate.Gate
+	budget  *engine.Budget // of what the groups have fetched
+	bug     engine.Bug     // that a test has built in
 	flights flights
 	link    link
 	count   counters
@@ -38,6 +41,7 @@ type Bus struct {
 
 	mu      sync.Mutex
 	groups  map[string]*consumer // by Kafka's group name
+	statics []staticMember       // that have ended and are still in their groups
 	running int                  // Runs under way
 	changed chan struct{}        // closed and replaced when groups, running or readiness change
 }
@@ -54,7 +58,7 @@ func New(cfg Config) (*Bus, error) {
 	}
 	b := &Bus{
 		cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{},
-		changed: make(chan struct{}), down: make(chan struct{}),
+		changed: make(chan struct{}), down: make(chan struct{}), budget: engine.NewBudget(cfg.MaxInFlight, cfg.MaxInFlightBytes),
 	}
 	b.flights.wake = make(chan struct{}, 1)
 	b.link.started = time.Now()
@@ -239,7 +243,14 @@ func (b *Bus) unready() (string, <-chan struct{}) {
 // Shutdown ends the bus in the order that loses nothing: every Run drains, then every event handed over gets its result, then the
 // connections close. ctx bounds the waiting, not the closing; the error says how many events were given up. Publishing afterwards
 // is [ErrClosed]. Another call waits for the first, until its own ctx ends, and returns nil.
+//
+// Static members ([Subscription.InstanceID]) stay in their groups for a restart; where there will be none, call [Bus.ScaleDown] in its place.
 func (b *Bus) Shutdown(ctx context.Context) error {
+	return b.shutdown(ctx, func(context.Context) error { return nil })
+}
+
+// shutdown ends the bus; leave is for what is to be done between the last drain and the end of the connections.
+func (b *Bus) shutdown(ctx context.Context, leave func(context.Context) error) error {
 	if b.shut.Swap(true) {
 		select {
 		case <-b.down:
@@ -250,6 +261,7 @@ func (b *Bus) Shutdown(ctx context.Context) error {
 	defer close(b.down)
 	b.end()
 	drained := b.waitRuns(ctx)
+	left := leave(ctx)
 	b.closed.Store(true)
 	flushed := cmp.Or(b.client.Flush(ctx), b.letters.Flush(ctx))
 	given := b.client.BufferedProduceRecords() + b.letters.BufferedProduceRecords()
@@ -260,7 +272,7 @@ func (b *Bus) Shutdown(ctx context.Context) error {
 	if flushed != nil {
 		flushed = fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(flushed))
 	}
-	return errors.Join(drained, flushed)
+	return errors.Join(drained, left, flushed)
 }
 
 // waitRuns waits until no Run is under way.
@@ -286,10 +298,29 @@ func (b *Bus) Metrics() Metrics {
 	m.Buffered = int64(b.buffer.Count())
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	m.InFlight, m.InFlightBytes = b.budget.Records(), b.budget.Bytes()
 	for _, c := range b.groups {
-		m.ConsumerLag += c.lag()
+		c.measure(&m)
 	}
 	return m
+}
+
+// Pause has this bus start no further event of a group that runs on it, and fetch none; what runs goes on to its end. The member stays in
+// the group and keeps its partitions. [Bus.Resume], or another Run, ends it. It does not wait. An error says that the group does not run here.
+func (b *Bus) Pause(group string) error { return b.hold(group, true) }
+
+// Resume ends a [Bus.Pause].
+func (b *Bus) Resume(group string) error { return b.hold(group, false) }
+
+func (b *Bus) hold(group string, held bool) error {
+	b.mu.Lock()
+	c := b.groups[b.cfg.TopicPrefix+group]
+	b.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("eventbus: group %q does not run on this bus", group)
+	}
+	c.hold(held)
+	return nil
 }
 
 // Ping publishes the bare value "ping" to dreamscape.health.check, keyed by the service's name, and waits for its acknowledgement:

@@ -1,77 +1,165 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dreamscape/eventbus/internal/engine"
 )
 
 // commitLoop commits what is done, every commitInterval, until ctx ends.
 func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
+		c.lookAtRoom()
 		c.committing.Lock()
 		c.commit(c.assignments())
 		c.committing.Unlock()
 	}
 }
 
-func (c *consumer) assignments() []*assignment {
+// lookAtRoom has partitions fetched again that others have made room for: what waits in them may tell nobody for an hour.
+func (c *consumer) lookAtRoom() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	as := make([]*assignment, 0, len(c.assigned))
+	defer c.unlock()
 	for _, a := range c.assigned {
-		as = append(as, a)
+		c.fetchingLocked(a)
 	}
-	return as
 }
 
-// commit commits the positions of the assignments that are owned and have moved. The caller holds committing. An error is no
-// reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
+// maxMap is how many bytes of metadata a commit may have by the broker's default (offset.metadata.max.bytes).
+const maxMap = 4096
+
+// commit commits how far the assignments are that are owned and have moved, and what is done above, within commitTimeout. The caller holds
+// committing. An error is no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
 func (c *consumer) commit(as []*assignment) {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	chosen := map[topicPartition]*assignment{}
+	chosen, offsets := c.chooseCommits(as)
+	if len(chosen) == 0 {
+		c.resolve("commit") // what was refused is another member's to commit by now
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	if !c.sending.within(ctx) {
+		return
+	}
+	_, _ = bounded(ctx, func() (bool, error) {
+		defer c.sending.Unlock()
+		c.send(ctx, as, chosen, offsets)
+		return true, nil
+	})
+}
+
+// send sends a commit. It outlasts ctx where the client is connecting: no other may begin meanwhile, or it would wait inside the client and
+// be made later, for partitions that are another member's by then. What is sent already belongs to a generation of the group, and is refused
+// in the next.
+func (c *consumer) send(ctx context.Context, as []*assignment, chosen chosenCommits, offsets map[string]map[int32]kgo.EpochOffset) {
+	if c.isJoining() {
+		c.commitBetween(ctx, as, chosen)
+		return
+	}
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		c.addMaps(req, chosen)
+		return ctx.Err()
+	})
+	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		if err != nil {
+			c.commitFailed(err)
+			return
+		}
+		c.committed(req, resp, chosen)
+	})
+}
+
+// commitBetween commits between two sessions, when the client would hold a commit back until the group has rebalanced: for as long as a member
+// that has crashed is missed. The broker takes a commit of the last generation while it waits for members, and refuses it afterwards.
+func (c *consumer) commitBetween(ctx context.Context, as []*assignment, chosen chosenCommits) {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = c.group
+	s := c.lastSession() // not the client's present member id, which may be another one already: the broker must know whose partitions these were
+	if req.MemberID, req.Generation = s.member, s.generation; s.member == "" || s.generation < 0 {
+		return // it would be nobody's commit, which no broker can refuse
+	}
+	if c.sub.InstanceID != "" {
+		req.InstanceID = &c.sub.InstanceID
+	}
 	for _, a := range as {
-		at, moved := a.committable()
-		if !a.owned || !moved {
+		if commit, ok := chosen[topicPartition{a.topic, a.partition}]; ok && a.id != [16]byte{} { // newer requests name a topic by its id only
+			addCommit(req, a, commit)
+		}
+	}
+	if len(req.Topics) == 0 {
+		return
+	}
+	c.addMaps(req, chosen)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		c.commitFailed(err)
+		return
+	}
+	c.committed(req, resp, chosen)
+}
+
+func addCommit(req *kmsg.OffsetCommitRequest, a *assignment, commit engine.Commit[*task]) {
+	p := kmsg.NewOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset, p.LeaderEpoch = a.partition, commit.Offset, commit.Epoch
+	i := slices.IndexFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return t.Topic == a.topic })
+	if i < 0 {
+		i = len(req.Topics)
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic, t.TopicID = a.topic, a.id
+		req.Topics = append(req.Topics, t)
+	}
+	req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
+}
+
+type chosenCommits map[topicPartition]engine.Commit[*task]
+
+func (c *consumer) chooseCommits(as []*assignment) (chosenCommits, map[string]map[int32]kgo.EpochOffset) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	chosen, offsets := chosenCommits{}, map[string]map[int32]kgo.EpochOffset{}
+	for _, a := range as {
+		commit, moved := c.engine.Commit(a.part, a.lineage)
+		if !moved {
 			continue
 		}
 		if offsets[a.topic] == nil {
 			offsets[a.topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[a.topic][a.partition] = at
-		chosen[topicPartition{a.topic, a.partition}] = a
+		offsets[a.topic][a.partition] = kgo.EpochOffset{Epoch: commit.Epoch, Offset: commit.Offset}
+		chosen[topicPartition{a.topic, a.partition}] = commit
 	}
-	if len(chosen) == 0 || !c.untilJoined() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		if err != nil {
-			c.commitFailed(err)
-			return
-		}
-		c.committed(resp, chosen, offsets)
-	})
+	return chosen, offsets
 }
 
-// untilJoined waits for the end of a rebalance that the client is in, and says whether it came: until then the client holds commits
-// back, and whoever waits for them.
-func (c *consumer) untilJoined() bool {
-	for deadline := time.Now().Add(commitTimeout); time.Now().Before(deadline); time.Sleep(joinPoll) {
-		if !c.isJoining() {
-			return true
+// addMaps writes what is done above each offset into the commit's metadata, as far as it fits.
+func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			metadata, dropped := chosen[topicPartition{t.Topic, p.Partition}].Map.Encode(c.mapLimit)
+			p.Metadata = &metadata
+			if dropped > 0 {
+				c.bus.count.mapsCut.Add(1)
+			}
 		}
 	}
-	return false
 }
 
-const joinPoll = 20 * time.Millisecond
+func (c *consumer) lastSession() session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
 
 func (c *consumer) isJoining() bool {
 	c.mu.Lock()
@@ -85,31 +173,22 @@ func (c *consumer) setJoining(joining bool) {
 	c.joining = joining
 }
 
-// OnBrokerWrite is called for each request: a rebalance of ours begins when we ask to join.
-func (c *consumer) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
-	if kmsg.Key(key) == kmsg.JoinGroup {
-		c.setJoining(true)
+func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, chosen chosenCommits) {
+	names := map[[16]byte]string{} // newer brokers answer by the topic's id
+	for _, t := range req.Topics {
+		names[t.TopicID] = t.Topic
 	}
-}
-
-// OnBrokerE2E is called for each answer: a rebalance of ours ends with the assignment, or with an error on the way.
-func (c *consumer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
-	switch k := kmsg.Key(key); {
-	case k == kmsg.SyncGroup, k == kmsg.JoinGroup && e2e.Err() != nil:
-		c.setJoining(false)
-	}
-}
-
-func (c *consumer) committed(resp *kmsg.OffsetCommitResponse, chosen map[topicPartition]*assignment, offsets map[string]map[int32]kgo.EpochOffset) {
 	var failed error
 	for _, t := range resp.Topics {
+		name := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			switch err := kerr.ErrorForCode(p.ErrorCode); {
+			case err == nil:
+				c.noteCommit(chosen[topicPartition{name, p.Partition}])
+			case errors.Is(err, kerr.OffsetMetadataTooLarge):
+				c.shrinkMaps()
+			default:
 				failed = err
-				continue
-			}
-			if a := chosen[topicPartition{t.Topic, p.Partition}]; a != nil {
-				a.setCommitted(offsets[t.Topic][p.Partition].Offset)
 			}
 		}
 	}
@@ -118,6 +197,22 @@ func (c *consumer) committed(resp *kmsg.OffsetCommitResponse, chosen map[topicPa
 		return
 	}
 	c.resolve("commit")
+}
+
+func (c *consumer) noteCommit(commit engine.Commit[*task]) {
+	if commit.Part == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.engine.Committed(commit)
+}
+
+// shrinkMaps is for a broker that allows less metadata than is usual. What the map leaves out comes again after a crash; nothing fails for it.
+func (c *consumer) shrinkMaps() {
+	c.log.Warn("the broker refuses commits with so much metadata; more events may come again after a crash", "bytes", c.mapLimit)
+	c.mapLimit /= 2
+	c.bus.count.mapsCut.Add(1)
 }
 
 // commitFailed names what lasts. A rebalance under way refuses commits as a matter of course.
@@ -129,23 +224,6 @@ func (c *consumer) commitFailed(err error) {
 	}
 	c.trouble("commit", fmt.Errorf("committing offsets: %w", err))
 }
-
-// committable returns the position to commit, and whether it has moved since the last commit.
-func (a *assignment) committable() (kgo.EpochOffset, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return kgo.EpochOffset{Epoch: a.epoch, Offset: a.position}, a.epoch != unhandled && a.position > a.committed
-}
-
-func (a *assignment) setCommitted(offset int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.committed = offset
-}
-
-// unhandled is the leader epoch of an assignment that has done nothing yet: its position is where it began, which is committed or
-// nowhere.
-const unhandled = -2
 
 // trouble is something wrong with a consumer, for health.
 type trouble struct {

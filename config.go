@@ -37,7 +37,12 @@ type Config struct {
 	// MaxBufferedBytes bounds their bytes likewise. One event may have about 1 MB (franz-go's ProducerBatchMaxBytes). Default:
 	// 64 MiB.
 	MaxBufferedBytes int
-	// Retry is how failing handlers are tried again, where a route has no policy of its own.
+	// MaxInFlight bounds the records fetched and not done, of all subscriptions together; fetching pauses at that many. A partition may
+	// have 100 whatever the others have, so none starves. Default: 100,000.
+	MaxInFlight int
+	// MaxInFlightBytes bounds the memory that they take likewise: their bytes and 512 for each. Default: 64 MiB.
+	MaxInFlightBytes int
+	// Retry is how failing handlers are tried again, where a route has no policy of its own, or leaves a field of it zero.
 	Retry RetryPolicy
 	// Middleware wraps every handler, the first outermost. It runs for each try.
 	Middleware []Middleware
@@ -67,6 +72,7 @@ const (
 	defaultPublishTimeout = 30 * time.Second
 	defaultMaxEvents      = 10_000
 	defaultMaxBytes       = 64 << 20
+	defaultMaxInFlight    = 100_000
 )
 
 // FromEnv returns the configuration that the environment asks for: KAFKA_BROKERS (comma-separated), KAFKA_TOPIC_PREFIX,
@@ -191,6 +197,12 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.MaxBufferedBytes < 0 {
 		fail("MaxBufferedBytes", "%d is negative", cfg.MaxBufferedBytes)
 	}
+	if cfg.MaxInFlight < 0 {
+		fail("MaxInFlight", "%d is negative", cfg.MaxInFlight)
+	}
+	if cfg.MaxInFlightBytes < 0 {
+		fail("MaxInFlightBytes", "%d is negative", cfg.MaxInFlightBytes)
+	}
 	if n := cfg.NewTopics; n.Partitions < 0 || n.ReplicationFactor < 0 || n.Retention < 0 {
 		fail("NewTopics", "no field may be negative")
 	}
@@ -206,6 +218,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	cfg.PublishTimeout = orDefault(cfg.PublishTimeout, defaultPublishTimeout)
 	cfg.MaxBufferedEvents = orDefault(cfg.MaxBufferedEvents, defaultMaxEvents)
 	cfg.MaxBufferedBytes = orDefault(cfg.MaxBufferedBytes, defaultMaxBytes)
+	cfg.MaxInFlight = orDefault(cfg.MaxInFlight, defaultMaxInFlight)
+	cfg.MaxInFlightBytes = orDefault(cfg.MaxInFlightBytes, defaultMaxBytes)
 	cfg.Retry = cfg.Retry.withDefaults()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

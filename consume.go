@@ -11,28 +11,39 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/breaker"
+	"github.com/dreamscape/eventbus/internal/engine"
 )
 
 // consumer runs one subscription: a client of its own, one goroutine that polls, one that commits, one that looks for what is
-// wrong, and one for each assigned partition.
+// wrong, and one for each event that is being handled.
 type consumer struct {
-	bus    *Bus
-	sub    Subscription
-	group  string            // Kafka's name
-	routes map[string]*route // by Kafka's topic name
-	client *kgo.Client
-	log    *slog.Logger
-	work   context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
-	quit   context.CancelFunc // ends work
-	end    context.CancelFunc // ends the poll loop
+	bus      *Bus
+	sub      Subscription
+	group    string            // Kafka's name
+	routes   map[string]*route // by Kafka's topic name, retry topics included
+	ordered  []*route
+	client   *kgo.Client
+	log      *slog.Logger
+	handling context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
+	quit     context.CancelFunc // ends it
+	end      context.CancelFunc // ends the poll loop
 
-	workers sync.WaitGroup // of assignments, the lost ones included
+	workers sync.WaitGroup // the tries that were left behind included
 	look    chan struct{}  // has an entry: inspect now
 
 	mu       sync.Mutex
+	after    []func() // to do when mu is free again: see unlock
+	engine   *engine.Engine[*task]
 	assigned map[topicPartition]*assignment
+	fetched  []fetched          // what was committed, of partitions that have not begun; the latest last
+	left     map[*item]struct{} // tries that outlasted their assignment
+	retrying map[string]bool    // retry topics that are consumed
+	held     bool               // by Pause
 	joined   bool
-	joining  bool      // the client is in a rebalance
+	session  session   // of the group, the last that has begun
+	joining  bool      // it has ended, and the next one has not begun
 	wasReady bool      // FailFast is for the start
 	fatal    error     // why the consumer ended by itself
 	looked   bool      // an inspection has seen the topics
@@ -44,6 +55,8 @@ type consumer struct {
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
 	// after its partition went to another member would rewind that member (no broker refuses it).
 	committing turn
+	sending    turn // held while the client has a commit
+	mapLimit   int  // bytes of metadata that a commit may have; guarded by sending
 }
 
 // turn is a lock that may be held while waiting for the network. Unlike sync.Mutex it lets virtual time pass meanwhile.
@@ -52,6 +65,16 @@ type turn chan struct{}
 func (t turn) Lock()   { t <- struct{}{} }
 func (t turn) Unlock() { <-t }
 
+// within locks t before ctx ends, or says that it could not.
+func (t turn) within(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 type topicPartition struct {
 	topic     string
 	partition int32
@@ -59,12 +82,19 @@ type topicPartition struct {
 
 // route is a checked Route on its bus.
 type route struct {
+	n          int // among the consumer's routes
 	topic      *topicSpec
 	kafkaTopic string
-	bind       func(*RawEvent) (func(context.Context) error, error)
+	retryTopic string // Kafka's name of where redriven events come from
+	bind       func(*RawEvent) error
+	keyed      bool       // events without a record key have one in their payload
+	free       bool       // OrderNone
 	handler    RawHandler // all middleware around the bound handler
 	timeout    time.Duration
 	retry      RetryPolicy
+
+	breaker    breaker.Breaker[engine.Key[*task]] // guarded by consumer.mu
+	probeTimer *time.Timer
 }
 
 const (
@@ -78,19 +108,33 @@ const (
 // newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx.
 func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
 	c := &consumer{
-		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, routes: map[string]*route{}, assigned: map[topicPartition]*assignment{},
-		committing: make(turn, 1), look: make(chan struct{}, 1), troubles: map[string]trouble{}, polled: time.Now(), log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
+		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, left: map[*item]struct{}{},
+		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
+		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
-	for _, r := range sub.Routes {
-		name := b.cfg.TopicPrefix + r.topic.name
-		c.routes[name] = &route{topic: r.topic, kafkaTopic: name, bind: r.bind, handler: wrap(b.cfg.Middleware), timeout: r.timeout, retry: *r.retry}
+	for i, r := range sub.Routes {
+		c.addRoute(i, r)
 	}
-	c.work, c.quit = context.WithCancel(context.WithoutCancel(ctx))
+	c.engine = engine.New[*task](sub.Concurrency, len(c.ordered),
+		engine.Limits{Records: sub.MaxInFlight, Bytes: sub.MaxInFlightBytes, Span: int64(sub.MaxSpan)}, b.budget)
+	c.engine.Seed(b.bug)
+	c.handling, c.quit = context.WithCancel(context.WithoutCancel(ctx))
 	if _, err := kgo.NewClient(c.options()...); err != nil { // sets c.client by OnNewClient
 		c.quit()
 		return nil, fmt.Errorf("eventbus: Subscription %q: %w", sub.Group, err)
 	}
 	return c, nil
+}
+
+func (c *consumer) addRoute(n int, r Route) {
+	name := c.bus.cfg.TopicPrefix + r.topic.name
+	checked := &route{
+		n: n, topic: r.topic, kafkaTopic: name, retryTopic: c.bus.retryTopic(r.topic.name, c.sub.Group),
+		bind: r.bind, keyed: r.keyed, free: r.order == OrderNone, handler: wrap(c.bus.cfg.Middleware), timeout: r.timeout, retry: *r.retry,
+	}
+	c.routes[name], c.routes[checked.retryTopic] = checked, checked
+	c.ordered = append(c.ordered, checked)
 }
 
 // OnNewClient is called before the client begins to join its group, and so before it calls back.
@@ -99,8 +143,6 @@ func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
 var (
 	_ kgo.HookNewClient        = (*consumer)(nil)
 	_ kgo.HookGroupManageError = (*consumer)(nil)
-	_ kgo.HookBrokerWrite      = (*consumer)(nil)
-	_ kgo.HookBrokerE2E        = (*consumer)(nil)
 )
 
 func wrap(middleware []Middleware) RawHandler {
@@ -117,25 +159,29 @@ func wrap(middleware []Middleware) RawHandler {
 }
 
 func (c *consumer) options() []kgo.Opt {
-	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on.
-	opts := append([]kgo.Opt{kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond)}, c.bus.clientOptions()...)
+	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
+	// 50 MB a fetch would be most of what a consumer holds.
+	opts := append([]kgo.Opt{
+		kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20),
+	}, c.bus.clientOptions()...)
+	opts = append(opts, c.membership()...)
+	topics := make([]string, len(c.ordered))
+	for i, r := range c.ordered {
+		topics[i] = r.kafkaTopic
+	}
 	return append(opts,
 		kgo.WithHooks(c),
-		kgo.ConsumerGroup(c.group),
-		kgo.ConsumeTopics(slices.Sorted(maps.Keys(c.routes))...),
+		kgo.ConsumeTopics(topics...),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), // nothing published before a new group joined is lost
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the position has to pass a transaction's marker, or the lag would never be 0
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
-		kgo.SessionTimeout(c.sub.SessionTimeout),
-		kgo.RebalanceTimeout(c.sub.RebalanceTimeout),
-		kgo.HeartbeatInterval(min(heartbeatInterval, c.sub.SessionTimeout/3)),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(c.onAssigned),
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
+		kgo.OnOffsetsFetched(c.onOffsetsFetched),
 	)
 }
 
@@ -161,18 +207,6 @@ func (c *consumer) run(ctx context.Context) error {
 			c.sub.Group, max(unfinished, 1), c.sub.DrainTimeout))
 	}
 	return err
-}
-
-// leave leaves the group and closes the client. Leaving waits for a rebalance under way and closing for a broker that is frozen, so
-// both are bounded; a client that is left closing ends by itself.
-func (c *consumer) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	c.client.AllowRebalance()
-	if err := c.client.LeaveGroupContext(ctx); err != nil {
-		c.log.Warn("leaving the group failed; its partitions are free after SessionTimeout", "error", err)
-	}
-	waitFor(c.client.CloseAllowingRebalance, drainGrace)
 }
 
 // waitFor says whether f has returned within d; else f goes on alone.
@@ -217,18 +251,65 @@ func (c *consumer) poll(ctx context.Context) {
 	}
 }
 
-// dispatch queues what was fetched, without waiting. Records of a partition that is not ours any longer are dropped.
+// dispatch hands out what was fetched, without waiting. Records of a partition that is not ours any longer are dropped.
 func (c *consumer) dispatch(fetches kgo.Fetches) {
+	for _, f := range fetches {
+		for _, t := range f.Topics {
+			for _, p := range t.Partitions {
+				if a := c.assignment(t.Topic, p); a != nil {
+					a.take(t.TopicID, p)
+				}
+			}
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.polled = time.Now()
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		a := c.assigned[topicPartition{p.Topic, p.Partition}]
-		if a == nil || len(p.Records) == 0 {
-			return
-		}
-		a.push(p.Records, p.LastStableOffset)
+	for _, a := range c.assigned {
+		a.ahead = false
+	}
+}
+
+// assignment returns that of fetched records, nil where nobody wants them.
+func (c *consumer) assignment(topic string, p kgo.FetchPartition) *assignment {
+	if len(p.Records) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	a := c.assigned[topicPartition{topic, p.Partition}]
+	if a == nil || a.ahead {
+		return nil
+	}
+	if a.part.Rewound(p.Records[0].Offset) {
+		return c.replaceLocked(a, p.Records[0].Offset)
+	}
+	return a
+}
+
+// replaceLocked begins a partition anew whose position the client has set back, because the log was truncated: what is there now are other
+// events than those that were taken. Where an event below is not done yet, it is still there: the partition begins with that one, so that no
+// commit passes it, and what was done after it comes again. nil: the records at offset have to be fetched again, after those.
+func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
+	from := fetched{topic: old.topic, partition: old.partition, offset: min(old.part.Position(), offset), epoch: old.part.Epoch()}
+	c.afterLocked(func() {
+		c.log.Error("the log was truncated below what this group has read; reading on from there", "topic", old.topic, "partition", old.partition,
+			"offset", from.offset)
 	})
+	c.abandonLocked(old)
+	a := newAssignment(c.handling, c, old.topic, old.partition)
+	a.paused, a.start = old.paused, from.offset
+	c.assigned[topicPartition{a.topic, a.partition}] = a
+	c.fetched = append(c.fetched, from)
+	if from.offset == offset {
+		return a
+	}
+	a.ahead = true
+	c.fetchingLocked(a)
+	c.afterLocked(func() {
+		c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{a.topic: {a.partition: {Epoch: from.epoch, Offset: from.offset}}})
+	})
+	return nil
 }
 
 // noteErrors remembers and logs what a poll found wrong; the loop goes on, whatever it is. It says whether there was anything.
@@ -270,160 +351,50 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// onAssigned is called at the start of every session of the group, also with nothing new.
-func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
-	c.mu.Lock()
-	c.joined, c.joining = true, false
-	delete(c.troubles, "group")
-	for topic, partitions := range parts {
-		if c.routes[topic] == nil {
-			continue
-		}
-		for _, p := range partitions {
-			if c.draining {
-				continue
-			}
-			a := newAssignment(c.work, c, topic, p)
-			c.assigned[topicPartition{topic, p}] = a
-			c.workers.Go(a.work)
-		}
-	}
-	c.mu.Unlock()
-	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
-	select {
-	case c.look <- struct{}{}:
-	default:
-	}
-	c.bus.change()
-}
-
-// onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout.
-func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
-	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
-		c.log.Warn("handlers did not end within DrainTimeout at a rebalance; their events come again", "count", n)
-	}
-}
-
-// onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
-func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
-	c.mu.Lock()
-	c.joined = false
-	c.mu.Unlock()
-	lost := c.take(parts)
-	c.committing.Lock()
-	defer c.committing.Unlock()
-	for _, a := range lost {
-		a.owned = false
-		a.stop()
-		a.cancel()
-	}
-	c.bus.change()
-}
-
-// take removes assignments, so that nothing more is handed to them.
-func (c *consumer) take(parts map[string][]int32) []*assignment {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var taken []*assignment
-	for topic, partitions := range parts {
-		for _, p := range partitions {
-			key := topicPartition{topic, p}
-			if a := c.assigned[key]; a != nil {
-				taken = append(taken, a)
-				delete(c.assigned, key)
-			}
-		}
-	}
-	return taken
-}
-
-// drain begins the end of all assignments. They stay known: a rebalance meanwhile must find them, and wait for them.
-func (c *consumer) drain() []*assignment {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.draining = true
-	return slices.Collect(maps.Values(c.assigned))
-}
-
-func (c *consumer) takeAll() []*assignment {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	taken := slices.Collect(maps.Values(c.assigned))
-	clear(c.assigned)
-	return taken
-}
-
-// release ends assignments: running handlers get the drain time, then their ctx is cancelled, then they are left behind; what is
-// done is committed, and ownership ends in the same breath. It returns how many handlers were left behind.
-func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
-	c.give(1)
-	defer c.give(-1)
-	for _, a := range as {
-		a.stop()
-	}
-	if !allDone(as, drain) {
-		for _, a := range as {
-			a.cancel()
-		}
-		allDone(as, drainGrace)
-	}
-	c.committing.Lock()
-	defer c.committing.Unlock()
-	c.commit(as)
-	for _, a := range as {
-		a.owned = false
-		a.cancel()
-		select {
-		case <-a.done:
-		default:
-			left++
-		}
-	}
-	return left
-}
-
-// give counts the releases under way.
-func (c *consumer) give(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.giving += n
-	c.polled = time.Now()
-}
-
-// allDone waits for the workers of as until d is over.
-func allDone(as []*assignment, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	for _, a := range as {
-		select {
-		case <-a.done:
-		case <-t.C:
-			return false
-		}
-	}
-	return true
-}
-
 func (c *consumer) reportSchema(r *kgo.Record, err error) {
 	c.bus.count.schemaReports.Add(1)
 	c.log.Warn("event breaks its schema and is handled all the same", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 }
 
 // tellHandled calls the hooks when the group is done with an event.
-func (c *consumer) tellHandled(r *kgo.Record, raw *RawEvent, f failure) {
+func (c *consumer) tellHandled(t *task, f failure) {
 	if len(c.bus.cfg.Hooks) == 0 {
 		return
 	}
+	o := t.origin()
 	info := HandledInfo{
-		Topic: c.routes[r.Topic].topic.name, Partition: r.Partition, Offset: r.Offset, Group: c.sub.Group, KeyHash: KeyHash(r.Key),
+		Topic: t.of.route.topic.name, Partition: o.Partition, Offset: o.Offset, Group: c.sub.Group, KeyHash: KeyHash(t.record.Key),
 		Attempts: f.attempts, Took: f.took, DeadLetter: f.class,
 	}
-	if raw != nil {
-		info.EventID, info.Source, info.CorrelationID = raw.EventID, raw.Source, raw.CorrelationID
+	if t.raw != nil {
+		info.EventID, info.Source, info.CorrelationID = t.raw.EventID, t.raw.Source, t.raw.CorrelationID
 	}
 	for _, h := range c.bus.cfg.Hooks {
 		if h.Handled != nil {
 			h.Handled(info)
 		}
 	}
+}
+
+// parked is what health, metrics and hooks show of a task that waits.
+func (t *task) parked(behind int) ParkedKey {
+	return ParkedKey{
+		Topic: t.of.topic, Partition: t.of.partition, Offset: t.record.Offset, KeyHash: KeyHash(t.record.Key),
+		Attempts: t.spent, FirstFailedAt: t.first, NextTry: t.next, Class: t.class, Behind: behind,
+	}
+}
+
+func (c *consumer) tellParked(k ParkedKey) {
+	for _, h := range c.bus.cfg.Hooks {
+		if h.Parked != nil {
+			h.Parked(k)
+		}
+	}
+}
+
+// assignments returns those of this moment.
+func (c *consumer) assignments() []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.assigned))
 }

@@ -28,7 +28,7 @@ func publish(w *world, bus *eventbus.Bus, n int) {
 
 func TestRetriesWait100And200And400Milliseconds(t *testing.T) {
 	inWorld(t, func(w *world) {
-		bus := w.bus(nil)
+		bus := w.bus(noHold)
 		var tries journal
 		r := w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 			tries.add("try")
@@ -47,15 +47,18 @@ func TestRetryPolicyOfARoute(t *testing.T) {
 		err    error
 		gaps   []time.Duration
 	}{
-		"capped": {eventbus.RetryPolicy{Attempts: 5, Initial: time.Second, Max: 3 * time.Second, Jitter: -1}, errors.New("no"),
+		"capped": {eventbus.RetryPolicy{Attempts: 5, Initial: time.Second, Max: 3 * time.Second, Jitter: -1, OutageHold: -1}, errors.New("no"),
 			[]time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second}},
-		"once":        {eventbus.RetryPolicy{Attempts: 1}, errors.New("no"), nil},
-		"permanent":   {eventbus.RetryPolicy{}, eventbus.Permanent(errors.New("no")), nil},
-		"retry after": {eventbus.RetryPolicy{Attempts: 3}, eventbus.RetryAfter(errors.New("no"), 7*time.Second), []time.Duration{7 * time.Second, 7 * time.Second}},
+		"the waits are the bus's": {eventbus.RetryPolicy{Attempts: 3}, errors.New("no"), []time.Duration{50 * time.Millisecond, 100 * time.Millisecond}},
+		"once":                    {eventbus.RetryPolicy{Attempts: 1, OutageHold: -1}, errors.New("no"), nil},
+		"permanent":               {eventbus.RetryPolicy{}, eventbus.Permanent(errors.New("no")), nil},
+		"retry after":             {eventbus.RetryPolicy{Attempts: 3, OutageHold: -1}, eventbus.RetryAfter(errors.New("no"), 7*time.Second), []time.Duration{7 * time.Second, 7 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				bus := w.bus(nil)
+				bus := w.bus(func(c *eventbus.Config) {
+					c.Retry = eventbus.RetryPolicy{Initial: 50 * time.Millisecond, Jitter: -1, OutageHold: -1}
+				})
 				var tries journal
 				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 					tries.add("try")
@@ -73,7 +76,7 @@ func TestJitterStaysWithinItsPart(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		var tries journal
-		policy := eventbus.RetryPolicy{Attempts: 200, Initial: time.Second, Max: time.Second} // jitter 0.2
+		policy := eventbus.RetryPolicy{Attempts: 200, Initial: time.Second, Max: time.Second, Jitter: 0.2} // the bus of these tests has none
 		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 			tries.add("try")
 			return errors.New("no")
@@ -187,7 +190,7 @@ func TestHandlerTimeout(t *testing.T) {
 			<-ctx.Done()
 			seen.add("%v", time.Since(started))
 			return ctx.Err()
-		}, &eventbus.HandleOptions{Timeout: 3 * time.Second, Retry: &eventbus.RetryPolicy{Attempts: 1}}, nil)
+		}, &eventbus.HandleOptions{Timeout: 3 * time.Second, Retry: &eventbus.RetryPolicy{Attempts: 1, OutageHold: -1}}, nil)
 		publish(w, bus, 1)
 		w.until("dead-lettered", func() bool { return w.held(orders+".dlq.group") == 1 })
 		require.Equal(t, []string{"3s"}, seen.all())
@@ -322,7 +325,7 @@ func TestBackPressurePausesOnePartition(t *testing.T) {
 			<-hold
 			seen.add("%d", e.Payload.Number)
 			return nil
-		}, nil, nil)
+		}, nil, func(s *eventbus.Subscription) { s.MaxInFlight = 1000 })
 		time.Sleep(10 * time.Second)
 		p := bus.Health(context.Background()).Groups[0].Partitions[0]
 		require.LessOrEqual(t, p.Queued, 2000, "one poll above the bound at most")
@@ -467,7 +470,7 @@ func TestADeadlineOfWhatTheHandlerCallsIsNoTimeout(t *testing.T) {
 		r := w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 			time.Sleep(time.Second)
 			return context.DeadlineExceeded // as a database driver's
-		}, &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: 2}}, nil)
+		}, &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: 2, OutageHold: -1}}, nil)
 		publish(w, bus, 1)
 		w.until("dead-lettered", func() bool { return w.held(orders+".dlq.group") == 1 })
 		require.NoError(t, r.end())

@@ -1,15 +1,12 @@
 package eventbus
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -37,15 +34,15 @@ type failure struct {
 }
 
 // record makes the dead letter of r. Each trim leaves a larger part out: first the stack, then the error text; never the value.
-func (f failure) record(r *kgo.Record, topic, group string, trim int) *kgo.Record {
+func (f failure) record(r *kgo.Record, o origin, topic, group string, trim int) *kgo.Record {
 	text := []kgo.RecordHeader{}
 	add := func(name, value string) {
 		text = append(text, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
-	add(headerTopic, r.Topic)
-	add(headerPartition, strconv.Itoa(int(r.Partition)))
-	add(headerOffset, strconv.FormatInt(r.Offset, 10))
-	add(headerTimestamp, formatTime(r.Timestamp))
+	add(headerTopic, o.Topic)
+	add(headerPartition, strconv.Itoa(int(o.Partition)))
+	add(headerOffset, strconv.FormatInt(o.Offset, 10))
+	add(headerTimestamp, formatTime(o.Timestamp))
 	add(headerGroup, group)
 	add(headerAttempts, strconv.Itoa(f.attempts))
 	add(headerFirstFailedAt, formatTime(f.first))
@@ -58,8 +55,8 @@ func (f failure) record(r *kgo.Record, topic, group string, trim int) *kgo.Recor
 	if trim < 1 && errors.As(f.err, &panicked) && len(panicked.stack) > 0 {
 		add(headerStack, printable(string(panicked.stack), maxStackText))
 	}
-	add(headerFingerprint, f.fingerprint(r.Topic, group))
-	add(headerRedrives, redrives(r.Headers))
+	add(headerFingerprint, f.fingerprint(o.Topic, group))
+	add(headerRedrives, strconv.Itoa(redrives(r.Headers)))
 	add(headerRetryCount, strconv.Itoa(max(f.attempts-1, 0)))
 	return &kgo.Record{
 		Topic: topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: append(foreignHeaders(r.Headers), text...),
@@ -77,51 +74,18 @@ func foreignHeaders(headers []kgo.RecordHeader) []kgo.RecordHeader {
 	return kept
 }
 
-func redrives(headers []kgo.RecordHeader) string {
+// redrives is how often a record was sent back.
+func redrives(headers []kgo.RecordHeader) int {
 	n, err := strconv.Atoi((&letterHeaders{of: headers}).last(headerRedrives))
 	if err != nil || n < 0 || n > math.MaxInt32 {
-		n = 0
+		return 0
 	}
-	return strconv.Itoa(n)
+	return n
 }
 
 // fingerprint is equal for failures of one kind.
 func (f failure) fingerprint(topic, group string) string {
 	return fingerprint(topic, group, string(f.class), f.err.Error())
-}
-
-// deadLetter writes the dead letter of r and waits for its acknowledgement, trying for as long as the partition is ours: the
-// offset must not pass an event that is neither handled nor dead-lettered. It says whether it was written.
-func (a *assignment) deadLetter(r *kgo.Record, f failure) bool {
-	c := a.consumer
-	topic := c.letterTopic(a.route)
-	a.setWaiting("dead letter")
-	defer a.setWaiting("")
-	late := time.AfterFunc(patience, func() {
-		c.trouble("dead letter "+topic, fmt.Errorf("a dead letter is not acknowledged by %s", topic))
-	})
-	defer late.Stop()
-	for trim, fails := 0, 1; ; fails++ {
-		err := c.bus.produceLetter(a.ctx, f.record(r, topic, c.group, trim))
-		if err == nil {
-			late.Stop()
-			c.resolve("dead letter " + topic)
-			c.deadLettered(r, f)
-			return true
-		}
-		if a.ctx.Err() != nil {
-			return false
-		}
-		if errors.Is(err, kerr.MessageTooLarge) && trim < 2 {
-			trim++
-			continue
-		}
-		late.Stop()
-		c.trouble("dead letter "+topic, fmt.Errorf("a dead letter cannot be written to %s: %w", topic, err))
-		if !a.sleep(backOff(fails)) {
-			return false
-		}
-	}
 }
 
 // companionTopic is Kafka's name of a dead-letter or retry topic: the topic and the group both have the prefix.
@@ -133,23 +97,6 @@ func (b *Bus) letterTopic(topic, group string) string {
 	return b.companionTopic(topic, dlqInfix, group)
 }
 
-func (c *consumer) letterTopic(r *route) string { return c.bus.letterTopic(r.topic.name, c.sub.Group) }
-
-// deadLettered tells everyone who wants to know.
-func (c *consumer) deadLettered(r *kgo.Record, f failure) {
-	c.bus.count.deadLettered.Add(1)
-	c.log.Warn("event dead-lettered", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "key_hash", KeyHash(r.Key),
-		"class", string(f.class), "attempt", f.attempts, "fingerprint", f.fingerprint(r.Topic, c.group))
-}
-
-// produceLetter waits for the acknowledgement until ctx ends. The record may be written after that.
-func (b *Bus) produceLetter(ctx context.Context, r *kgo.Record) error {
-	result := make(chan error, 1)
-	b.letters.Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) { result <- err })
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+func (b *Bus) retryTopic(topic, group string) string {
+	return b.companionTopic(topic, retryInfix, group)
 }

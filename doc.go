@@ -37,7 +37,9 @@
 //   - An acknowledged event is not lost, and not doubled by retries of the client.
 //   - A consumed event is handled at least once. It may come again after a crash, so handlers must be repeatable.
 //   - An event ends handled or dead-lettered; its offset is committed only then, and only while its partition is owned.
-//   - The events of a key are handled in order, one at a time, retries included. Today one event of a partition is handled at a time.
+//   - The events of a key are handled in order, one at a time, retries included; those of different keys at once, and a key that fails
+//     holds up no other.
+//   - An outage of what a handler calls pauses its route and dead-letters nothing.
 //   - A shutdown or a rebalance spends no try and writes no dead letter.
 //   - A missing topic, a refused permission and a failed login are named, in errors or in [Health], and recover by themselves.
 //   - No payload, key or secret is in a log, a metric or an error text of this package.
@@ -48,6 +50,7 @@
 //
 // End the ctx of [Bus.Run]: it stops fetching, lets running handlers end, commits, leaves its groups and returns nil. Then call
 // [Bus.Shutdown], which waits for the events that are still on their way and closes the connections; it drains what still runs.
+// [Bus.ScaleDown] is the same for a process that will not be back: see [Subscription.InstanceID].
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 //	defer stop()

@@ -24,8 +24,9 @@ type BaseEvent[T any] struct {
 	CorrelationID string // "" when publishing: that of ctx, else the event's own id
 
 	topic *Topic[T]
-	// bound is the typed handler call of a record on its way through middleware.
+	// bound is the typed handler call of a record on its way through middleware, lane the key that its payload has.
 	bound func(context.Context) error
+	lane  func() string
 }
 
 // AnyEvent is a [BaseEvent] of any payload. Only this package implements it.
@@ -205,7 +206,7 @@ type Header struct {
 	Value []byte
 }
 
-// Delivery is where an event being handled comes from. Key and Headers are shared; do not change them.
+// Delivery is where an event being handled comes from; of a redriven one, where it came from at first. Key and Headers are shared; do not change them.
 type Delivery struct {
 	Topic     string // the topic that the event was published to, without Config.TopicPrefix
 	Partition int32
@@ -214,7 +215,8 @@ type Delivery struct {
 	Key       []byte
 	Headers   []Header
 	Group     string // without Config.TopicPrefix
-	Attempt   int    // 1 at the first try
+	Attempt   int    // 1 at the first try; one that an outage may have failed is made again under the same number
+	Redrives  int    // how often the event was sent back from the dead letters
 }
 
 // headerCausation carries the id of the event whose handling published this one.

@@ -131,7 +131,16 @@ func ExampleMetrics() {
 	//   "retries": 0,
 	//   "schemaReports": 0,
 	//   "buffered": 0,
-	//   "avgProcessingTime": 0
+	//   "inFlight": 0,
+	//   "inFlightBytes": 0,
+	//   "parkedKeys": 0,
+	//   "paused": 0,
+	//   "breakerOpened": 0,
+	//   "detached": 0,
+	//   "skipped": 0,
+	//   "mapsCut": 0,
+	//   "avgProcessingTime": 0,
+	//   "consumerLagSeconds": 0
 	// } <nil>
 }
 

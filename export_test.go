@@ -1,6 +1,12 @@
 package eventbus
 
-import "context"
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+)
 
 // EncodeForTest returns the key and the value that publishing e would send, without a bus.
 func EncodeForTest(e AnyEvent) (key, value []byte, err error) {
@@ -33,3 +39,14 @@ func CompileForTest(source []byte) error {
 
 // FlightsForTest counts the events handed over and without a result.
 func (b *Bus) FlightsForTest() int { return b.flights.len() }
+
+// SeedBugForTest builds a mistake into the groups that will run on the bus, to show that a test sees it: see engine.Bug.
+func (b *Bus) SeedBugForTest(bug string) { b.bug = engine.Bug(bug) }
+
+// SetBackForTest sets back where a group reads the first partition of a topic, as a truncated log does.
+func (b *Bus) SetBackForTest(group, topic string, offset int64) {
+	b.mu.Lock()
+	c := b.groups[group]
+	b.mu.Unlock()
+	c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: offset}}})
+}

@@ -28,6 +28,9 @@ type GroupHealth struct {
 	Group      string            `json:"group"` // Kafka's name
 	Joined     bool              `json:"joined"`
 	Lag        int64             `json:"lag"`                // in records
+	LagTime    time.Duration     `json:"-"`                  // the largest of its partitions; in JSON: lagSeconds
+	Paused     string            `json:"paused,omitempty"`   // "by Pause", or "downstream": what handlers call is down; else ""
+	Detached   int               `json:"detached,omitempty"` // handlers that were left behind and still run
 	Problems   []string          `json:"problems,omitempty"` // what is wrong, such as a missing topic
 	Partitions []PartitionHealth `json:"partitions"`         // those assigned to this member, by topic and number
 }
@@ -39,9 +42,38 @@ type PartitionHealth struct {
 	Position  int64  `json:"position"`  // the offset of the first record not done; -1 before the first
 	Committed int64  `json:"committed"` // the offset last committed by this member; -1 for none
 	Lag       int64  `json:"lag"`
-	Queued    int    `json:"queued"` // records fetched and not done
-	// Waiting says what an event waits for, if one does: its next try, or its dead letter.
+	// LagTime is how much older the first record not done is than the newest of the partition. In JSON: lagSeconds.
+	LagTime time.Duration `json:"-"`
+	Queued  int           `json:"queued"` // records fetched and not done
+	Bytes   int           `json:"bytes"`  // memory that they take
+	Span    int64         `json:"span"`   // from Position to the last record fetched
+	// Paused says why the partition is not fetched: a limit that is reached ("records in flight", "bytes in flight", "span", "in flight on
+	// the bus"), "downstream", or "by Pause". "" while it is.
+	Paused string `json:"paused,omitempty"`
+	// Waiting says what the first event that waits, waits for: its next try, its dead letter, or the end of a handler of its key that was
+	// left behind when the partition was away.
 	Waiting string `json:"waiting,omitempty"`
+	// ParkedKeys counts the keys whose first event waits for another try, and Parked has the first ten of them, by offset.
+	ParkedKeys int         `json:"parkedKeys"`
+	Parked     []ParkedKey `json:"parked,omitempty"`
+}
+
+// MarshalJSON writes LagTime in seconds.
+func (p PartitionHealth) MarshalJSON() ([]byte, error) {
+	type plain PartitionHealth
+	return json.Marshal(struct {
+		plain
+		LagSeconds float64 `json:"lagSeconds"`
+	}{plain(p), p.LagTime.Seconds()})
+}
+
+// MarshalJSON writes LagTime in seconds.
+func (g GroupHealth) MarshalJSON() ([]byte, error) {
+	type plain GroupHealth
+	return json.Marshal(struct {
+		plain
+		LagSeconds float64 `json:"lagSeconds"`
+	}{plain(g), g.LagTime.Seconds()})
 }
 
 // Health returns the state of this moment, from memory; it never blocks and never asks Kafka. ctx is not used.

@@ -1,7 +1,6 @@
 package eventbus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -71,8 +69,8 @@ func (c *consumer) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
 	asked := map[string]kmsg.ACLOperation{}
-	for name, r := range c.routes {
-		asked[name], asked[c.letterTopic(r)] = kmsg.ACLOperationRead, kmsg.ACLOperationWrite
+	for _, r := range c.ordered {
+		asked[r.kafkaTopic], asked[c.letterTopic(r)] = kmsg.ACLOperationRead, kmsg.ACLOperationWrite
 	}
 	found, err := c.bus.topicTroubles(ctx, asked)
 	if err != nil {
@@ -85,9 +83,45 @@ func (c *consumer) inspect(ctx context.Context) {
 	for name := range asked {
 		c.noteTopic(name, found[name])
 	}
+	c.noteProtocol(c.lookAtProtocol(ctx))
 	c.noteLook()
 	c.forgetFetches()
+	c.lookAtRetryTopics(ctx)
 	c.lookAtEnds(ctx)
+}
+
+func (c *consumer) noteProtocol(err error) {
+	if err != nil {
+		c.trouble("protocol", err)
+		return
+	}
+	c.resolve("protocol")
+}
+
+// lookAtRetryTopics has those retry topics consumed that exist. One that does not, or is hidden, is no trouble: redriving is for who wants
+// it. One that is there and may not be read is: what was redriven would lie in it unseen.
+func (c *consumer) lookAtRetryTopics(ctx context.Context) {
+	var wanted []string
+	for _, r := range c.ordered {
+		if !c.retrying[r.retryTopic] {
+			wanted = append(wanted, r.retryTopic)
+		}
+	}
+	known, err := c.bus.describeTopics(ctx, wanted)
+	if err != nil {
+		return
+	}
+	for name, info := range known {
+		if info.err != nil {
+			continue
+		}
+		forbidden := info.trouble(name, kmsg.ACLOperationRead)
+		c.noteTopic(name, forbidden)
+		if forbidden == nil {
+			c.retrying[name] = true
+			c.client.AddConsumeTopics(name)
+		}
+	}
 }
 
 // noteLook remembers that the topics have been looked at: readiness waits for it.
@@ -149,22 +183,39 @@ func (c *consumer) lookAtEnds(ctx context.Context) {
 	if err != nil {
 		return // the next look will tell; the link knows whether anybody answers
 	}
+	newest, _ := bounded(ctx, func() (kadm.ListedOffsets, error) {
+		return c.bus.admin.ListMaxTimestampOffsets(ctx, slices.Collect(maps.Keys(topics))...)
+	}) // a broker before Kafka 3.0 cannot tell (KIP-734): then the newest record that was fetched counts
+	c.mu.Lock()
 	for _, a := range as {
 		if end, ok := ends.Lookup(a.topic, a.partition); ok && end.Err == nil {
-			a.see(end.Offset)
+			a.end = max(a.end, end.Offset)
+		}
+		if top, ok := newest.Lookup(a.topic, a.partition); ok && top.Err == nil && top.Timestamp > 0 {
+			a.headTime = laterOf(a.headTime, time.UnixMilli(top.Timestamp))
 		}
 	}
+	c.mu.Unlock()
 	c.lookAtBeginnings(ctx, as)
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // lookAtBeginnings tells assignments that have seen no record where they begin: at the committed offset, or at the earliest.
 func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
 	topics := map[string]bool{}
+	c.mu.Lock()
 	for _, a := range as {
-		if !a.begun() {
+		if a.positionLocked() < 0 {
 			topics[a.topic] = true
 		}
 	}
+	c.mu.Unlock()
 	if len(topics) == 0 {
 		return
 	}
@@ -177,25 +228,15 @@ func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
 	if err != nil {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, a := range as {
 		if at, ok := committed.Lookup(a.topic, a.partition); ok && at.Err == nil && at.At >= 0 {
-			a.begin(at.At)
+			a.start = at.At
 		} else if start, ok := starts.Lookup(a.topic, a.partition); ok && start.Err == nil {
-			a.begin(start.Offset)
+			a.start = start.Offset
 		}
 	}
-}
-
-// OnGroupManageError is called by the client when its session with the group has failed; it joins again by itself.
-func (c *consumer) OnGroupManageError(err error) {
-	c.mu.Lock()
-	c.joined, c.joining = false, false
-	c.mu.Unlock()
-	named := fmt.Errorf("group %s: %w", c.group, err)
-	if errors.Is(err, kerr.InconsistentGroupProtocol) {
-		named = fmt.Errorf("%w (a client of another kind, such as kafkajs, is a member: move a group as a whole)", named)
-	}
-	c.trouble("group", named)
 }
 
 // unready says what is missing before the subscription is ready; "" when nothing is.
@@ -203,7 +244,7 @@ func (c *consumer) unready() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, what := range slices.Sorted(maps.Keys(c.troubles)) {
-		if t := c.troubles[what]; strings.HasPrefix(what, "topic ") || what == "group" || what == "link" {
+		if t := c.troubles[what]; strings.HasPrefix(what, "topic ") || what == "group" || what == "link" || what == "protocol" {
 			return fmt.Sprintf("group %s: %v", c.group, t.err)
 		}
 	}
@@ -225,42 +266,4 @@ func (c *consumer) problems() []error {
 		errs = append(errs, c.troubles[what].err)
 	}
 	return errs
-}
-
-// lag is that of all assigned partitions.
-func (c *consumer) lag() (n int64) {
-	for _, a := range c.assignments() {
-		n += a.lag()
-	}
-	return n
-}
-
-// health returns the state for [Health], and whether the consumer can make progress.
-func (c *consumer) health() (g GroupHealth, live bool) {
-	g = GroupHealth{Group: c.group, Partitions: []PartitionHealth{}}
-	for _, err := range c.problems() {
-		g.Problems = append(g.Problems, err.Error())
-	}
-	c.mu.Lock()
-	g.Joined, live = c.joined, c.giving > 0 || time.Since(c.polled) < stallAfter // nobody polls while partitions are given up
-	c.mu.Unlock()
-	for _, a := range c.assignments() {
-		p := a.health()
-		g.Lag += p.Lag
-		g.Partitions = append(g.Partitions, p)
-		live = live && !a.stuck()
-	}
-	slices.SortFunc(g.Partitions, func(a, b PartitionHealth) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	return g, live
-}
-
-func (a *assignment) health() PartitionHealth {
-	lag := a.lag()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return PartitionHealth{
-		Topic: a.topic, Partition: a.partition, Position: a.position, Committed: a.committed, Lag: lag, Queued: len(a.queue), Waiting: a.waiting,
-	}
 }

@@ -117,6 +117,7 @@ func isRefusal(err error) bool {
 	for _, refusal := range []error{
 		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState, kerr.TopicAuthorizationFailed,
 		kerr.ClusterAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.UnknownTopicOrPartition, kerr.InvalidTopicException,
+		kerr.UnknownTopicID, // the topic was made anew: a consumer sticks to the old one until it runs again
 	} {
 		if errors.Is(err, refusal) {
 			return true
@@ -158,11 +159,8 @@ func (b *Bus) topicTroubles(ctx context.Context, wanted map[string]kmsg.ACLOpera
 	}
 	troubles := map[string]error{}
 	for name, info := range known {
-		switch op := wanted[name]; {
-		case isRefusal(info.err):
-			troubles[name] = fmt.Errorf("topic %s: %w", name, info.err)
-		case info.err == nil && !info.permits(op):
-			troubles[name] = fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
+		if err := info.trouble(name, wanted[name]); err != nil {
+			troubles[name] = err
 		}
 	}
 	return troubles, nil

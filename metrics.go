@@ -20,15 +20,41 @@ type Metrics struct {
 	Retries       int64 `json:"retries"`       // tries after the first
 	SchemaReports int64 `json:"schemaReports"` // events that broke their schema and were handled all the same (ValidationReport)
 	Buffered      int64 `json:"buffered"`      // events handed over and not yet acknowledged
+
+	// ConsumerLagTime is the largest lag of an assigned partition in time: see PartitionHealth. In JSON: seconds, consumerLagSeconds.
+	ConsumerLagTime time.Duration `json:"-"`
+	InFlight        int64         `json:"inFlight"`         // records fetched and not done, by all groups of this bus
+	InFlightBytes   int64         `json:"inFlightBytes"`    // what they hold
+	ParkedKeys      int64         `json:"parkedKeys"`       // keys whose first event waits for another try
+	Parked          []ParkedKey   `json:"parked,omitempty"` // of them, those of PartitionHealth.Parked
+	Paused          int64         `json:"paused"`           // assigned partitions that are not fetched: see PartitionHealth.Paused
+	BreakerOpened   int64         `json:"breakerOpened"`    // how often a route was paused because what its handler calls was down
+	Detached        int64         `json:"detached"`         // handlers that ignored the end of their ctx and were left behind
+	Skipped         int64         `json:"skipped"`          // events that came again and were not handled again: a commit's map had them as done
+	MapsCut         int64         `json:"mapsCut"`          // commits whose map of what is done out of order was too large; the rest may come again
 }
 
-// MarshalJSON writes AvgProcessingTime in milliseconds.
+// ParkedKey is a key whose first event failed and waits for another try; its later events wait behind it.
+type ParkedKey struct {
+	Topic         string    `json:"topic"` // Kafka's name
+	Partition     int32     `json:"partition"`
+	Offset        int64     `json:"offset"`
+	KeyHash       string    `json:"keyHash"`  // see KeyHash
+	Attempts      int       `json:"attempts"` // tries that count so far; one that an outage may have failed does not
+	FirstFailedAt time.Time `json:"firstFailedAt"`
+	NextTry       time.Time `json:"nextTry"`
+	Class         Class     `json:"class"`  // of the last failure
+	Behind        int       `json:"behind"` // events of the key that wait behind it
+}
+
+// MarshalJSON writes AvgProcessingTime in milliseconds and ConsumerLagTime in seconds.
 func (m Metrics) MarshalJSON() ([]byte, error) {
 	type plain Metrics
 	return json.Marshal(struct {
 		plain
-		AvgProcessingTime float64 `json:"avgProcessingTime"`
-	}{plain(m), float64(m.AvgProcessingTime) / float64(time.Millisecond)})
+		AvgProcessingTime  float64 `json:"avgProcessingTime"`
+		ConsumerLagSeconds float64 `json:"consumerLagSeconds"`
+	}{plain(m), float64(m.AvgProcessingTime) / float64(time.Millisecond), m.ConsumerLagTime.Seconds()})
 }
 
 // Hooks are told what happens to events, for logs and metrics. Every func may be nil. They are called synchronously, by several
@@ -38,6 +64,8 @@ type Hooks struct {
 	Published func(PublishedInfo)
 	// Handled is called once for every event when a group is done with it: handled or dead-lettered.
 	Handled func(HandledInfo)
+	// Parked is called each time that an event failed and its key waits for another try.
+	Parked func(ParkedKey)
 }
 
 // PublishedInfo tells of a publish that ended.
@@ -77,14 +105,15 @@ type Middleware func(next RawHandler) RawHandler
 // counters count since the bus was made.
 type counters struct {
 	published, publishErrors, consumed, deadLettered, retries, schemaReports atomic.Int64
+	breakerOpened, detached, skipped, mapsCut                                atomic.Int64
 	tries, tryTime                                                           atomic.Int64
 }
 
 // tried counts one try of a handler.
-func (c *counters) tried(took time.Duration, attempt int) {
+func (c *counters) tried(took time.Duration, again bool) {
 	c.tries.Add(1)
 	c.tryTime.Add(int64(took))
-	if attempt > 1 {
+	if again {
 		c.retries.Add(1)
 	}
 }
@@ -93,6 +122,7 @@ func (c *counters) snapshot() Metrics {
 	m := Metrics{
 		MessagesPublished: c.published.Load(), MessagesConsumed: c.consumed.Load(), PublishErrors: c.publishErrors.Load(),
 		DeadLettered: c.deadLettered.Load(), Retries: c.retries.Load(), SchemaReports: c.schemaReports.Load(),
+		BreakerOpened: c.breakerOpened.Load(), Detached: c.detached.Load(), Skipped: c.skipped.Load(), MapsCut: c.mapsCut.Load(),
 	}
 	if tries := c.tries.Load(); tries > 0 {
 		m.AvgProcessingTime = time.Duration(c.tryTime.Load() / tries)

@@ -17,8 +17,8 @@ import (
 
 // EnsureTopics creates those of the topics that do not exist, as [Config.NewTopics] says, and leaves the others as they are. For a
 // subscription's topics with their dead-letter and retry topics, give it [Subscription.Topics]; for DreamScape's, [Catalogue]. A
-// dead-letter or retry topic gets as many partitions as its source has, which is created first where it is among topics. It blocks until the cluster
-// knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
+// dead-letter topic gets as many partitions as its source has, which is created first where it is among topics; a retry topic gets one.
+// It blocks until the cluster knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
 func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
 	if b.closed.Load() {
 		return fmt.Errorf("eventbus: EnsureTopics: %w", ErrClosed)
@@ -85,7 +85,10 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) err
 		if err := known[source].err; err != nil {
 			return fmt.Errorf("topic %s, which %s takes its partitions from: %w", source, t.name, err)
 		}
-		n := newTopic{partitions: known[source].partitions, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
+		n := newTopic{partitions: 1, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
+		if t.infix == dlqInfix {
+			n.partitions = known[source].partitions
+		}
 		if kept := b.cfg.NewTopics.Retention; kept > 0 {
 			n.configs["retention.ms"] = milliseconds(4 * kept)
 		}
@@ -173,6 +176,17 @@ const unsaid = math.MinInt32
 // permits says whether the operation is allowed, as far as the broker tells.
 func (i topicInfo) permits(op kmsg.ACLOperation) bool {
 	return i.allowed == unsaid || i.allowed&(1<<op) != 0
+}
+
+// trouble is what waiting will not mend for who wants to do op; nil otherwise.
+func (i topicInfo) trouble(name string, op kmsg.ACLOperation) error {
+	switch {
+	case isRefusal(i.err):
+		return fmt.Errorf("topic %s: %w", name, i.err)
+	case i.err == nil && !i.permits(op):
+		return fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
+	}
+	return nil
 }
 
 // describeTopics asks the cluster for topics, by Kafka's names; each has an answer. It asks anew every time: the client's own

@@ -3,12 +3,14 @@ package eventbus_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -41,8 +43,8 @@ func TestRebalanceDuringADrainDoesNotRewindTheNewOwner(t *testing.T) {
 				return nil
 			}))
 		}()
-		w.until("the first member works on both", func() bool { return len(running.all()) == 2 })
-		cancel() // SIGTERM: it drains
+		w.until("the first member works on both", func() bool { return len(running.all()) == 20 }) // a first event of each key
+		cancel()                                                                                   // SIGTERM: it drains
 		time.Sleep(100 * time.Millisecond)
 		ctx2, cancel2 := context.WithCancel(context.Background())
 		ended2 := make(chan error, 1)
@@ -202,7 +204,7 @@ func TestALateResultOfALostPartitionIsNotCommitted(t *testing.T) {
 			<-release // ignores its ctx
 			return nil
 		})
-		w.until("the first member is stuck on both", func() bool { return len(began.all()) == 2 })
+		w.until("the first member is stuck on both", func() bool { return len(began.all()) == 20 }) // with a first event of each key
 		first.stop()
 		loseSession(w)
 		second := start(two, handles(&byTwo))
@@ -242,5 +244,67 @@ func TestCommitsKeepTheLeaderEpochAndStopWhenThereIsNothingNew(t *testing.T) {
 		before := commits.Load()
 		time.Sleep(time.Minute)
 		require.Equal(t, before, commits.Load())
+	})
+}
+
+// The client asks for commits by the topic's id or, at moments when it does not know it, by its name. What was committed may so be fetched twice
+// before the first record comes, and differently.
+func TestCommitsFetchedByNameAndByIDAreOnePartitions(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var asked journal // by which version: from 10 on by the id
+		w.cluster.ControlKey(int16(kmsg.OffsetFetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			asked.add("%t", r.GetVersion() >= 10)
+			return nil, nil, false
+		})
+		bus := w.bus(nil)
+		require.NoError(t, bus.Publish(context.Background(), w.order("a", 1)))
+		first := w.run(bus, ignore, nil, nil)
+		w.until("it is committed", func() bool { return w.committed() == 1 })
+		require.NoError(t, first.end())
+
+		var handled journal
+		w.run(bus, handles(&handled), nil, nil)
+		require.NoError(t, bus.WaitReady(context.Background()))
+		unknown := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: orders, Err: kerr.LeaderNotAvailable, Count: -1})
+		loseSession(w)
+		w.until("it is asked by name", func() bool { return slices.Contains(asked.all(), "false") })
+		unknown.Remove()
+		require.Contains(t, asked.all(), "true")
+		require.NoError(t, bus.Publish(context.Background(), w.order("a", 2)))
+		w.until("it is handled", func() bool { return len(handled.all()) == 1 })
+		require.Equal(t, []string{"2"}, handled.all())
+	})
+}
+
+// While a group waits for a member that has crashed, the client holds commits back; what is done is committed all the same.
+func TestShutdownDuringALongRebalanceCommits(t *testing.T) {
+	inWorld(t, func(w *world) {
+		link := newLink(&w.net)
+		one, two, three := w.bus(nil), w.bus(func(cfg *eventbus.Config) { cfg.Client = link.options() }), w.bus(nil)
+		var handled journal
+		first := w.run(one, handles(&handled), nil, nil)
+		require.NoError(t, one.WaitReady(context.Background()))
+		w.run(two, ignore, nil, nil)
+		require.NoError(t, two.WaitReady(context.Background()))
+		w.until("the group is at rest", func() bool {
+			info := w.cluster.GroupInfo("group")
+			return info.State == "Stable" && len(info.Members) == 2
+		})
+		require.NoError(t, one.Publish(context.Background(), w.order("a", 1)))
+		w.until("it is committed", func() bool { return w.committed() == 1 })
+		link.cut()
+		w.run(three, ignore, nil, nil)
+		w.until("the group waits", func() bool { return w.cluster.GroupInfo("group").State == "PreparingRebalance" })
+		time.Sleep(4 * time.Second) // the heartbeat has told the first member, too
+		require.NoError(t, one.Publish(context.Background(), w.order("a", 2)))
+		w.until("it is handled", func() bool { return len(handled.all()) == 2 })
+		require.NoError(t, first.end())
+		committed := w.committed()
+		link.mend()
+		require.NoError(t, three.WaitReady(context.Background()))
+		require.NoError(t, two.WaitReady(context.Background()))
+		time.Sleep(time.Minute) // all are at rest, and can end
+		require.Equal(t, int64(2), committed)
 	})
 }

@@ -8,13 +8,26 @@ import (
 	"time"
 )
 
-// RetryPolicy says how often and how long apart a failing event is tried. The zero value is 4 tries, 100, 200 and 400 ms apart.
-// While an event waits, the later ones of its partition wait behind it.
+// RetryPolicy says how often and how long apart a failing event is tried. The zero value is 4 tries, 100, 200 and 400 ms apart. In the
+// policy of a route, a field that is zero is that of [Config.Retry]. While an event waits, the later ones of its key wait behind it; other
+// keys go on.
 type RetryPolicy struct {
 	Attempts int           // tries in all, the first one included. 0: 4; 1: never again
 	Initial  time.Duration // the wait after the first try; it doubles after each. Default: 100 ms
 	Max      time.Duration // the longest wait. Default: 30 s
 	Jitter   float64       // the part of a wait that is random, ±, from 0 to 1. 0: 0.2; negative: none
+	// Budget bounds the time from the first failure to the last try: an event whose next try would come later is given up, however
+	// many tries are left. A failure that an outage may have caused, while the route was paused for it, does not begin it. Negative: no
+	// bound. Default: no bound.
+	Budget time.Duration
+	// Classify judges an error that the handler did not mark: ClassPermanent has the event dead-lettered at once, ClassTransient has it
+	// tried again, and anything else leaves it to this package. It is called by several goroutines at once and must be quick. A panic in
+	// it counts as one of the handler. Default: nil, every error is worth another try.
+	Classify func(error) Class
+	// OutageHold is how long an event whose tries are used up is held back from the dead letters, and tried on, while no other event of
+	// its route has succeeded since it first failed: what the handler calls may be down, and the event may be good. Negative: not at all.
+	// Default: 5 min.
+	OutageHold time.Duration
 }
 
 func (p RetryPolicy) check() error {
@@ -32,12 +45,55 @@ func (p RetryPolicy) check() error {
 }
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
-	p.Attempts = orDefault(p.Attempts, 4)
-	p.Initial = orDefault(p.Initial, 100*time.Millisecond)
-	p.Max = orDefault(p.Max, 30*time.Second)
-	p.Jitter = max(orDefault(p.Jitter, 0.2), 0)
+	return p.over(RetryPolicy{Attempts: 4, Initial: 100 * time.Millisecond, Max: 30 * time.Second, Jitter: 0.2, OutageHold: 5 * time.Minute})
+}
+
+// over fills in what the policy leaves open from another one. A negative Jitter, Budget or OutageHold stays: it says none.
+func (p RetryPolicy) over(base RetryPolicy) RetryPolicy {
+	p.Attempts = orDefault(p.Attempts, base.Attempts)
+	p.Initial = orDefault(p.Initial, base.Initial)
+	p.Max = orDefault(p.Max, base.Max)
+	p.Jitter = orDefault(p.Jitter, base.Jitter)
+	p.Budget = orDefault(p.Budget, base.Budget)
+	p.OutageHold = orDefault(p.OutageHold, base.OutageHold)
+	if p.Classify == nil {
+		p.Classify = base.Classify
+	}
 	return p
 }
+
+// left says whether there is another try after so many that count, so long after the first failure.
+func (p RetryPolicy) left(spent int, after time.Duration) bool {
+	return spent < p.Attempts && (p.Budget <= 0 || after <= p.Budget)
+}
+
+// waitAfter is the time to the next try after so many failed ones; the last error may say how long, which is asked then.
+func (p RetryPolicy) waitAfter(err error, fails int) (wait time.Duration, asked bool) {
+	var after retryAfterError
+	if errors.As(err, &after) {
+		return after.after, true
+	}
+	return p.wait(fails), false
+}
+
+// classify says what kind of failure a handler's error is. What the handler marked, and what Go says, comes before Classify.
+func (p RetryPolicy) classify(err error) Class {
+	class := classify(err)
+	if p.Classify == nil || !class.mayBeOutage() {
+		return class
+	}
+	judged := class
+	if panicked := catch(func() error { judged = p.Classify(err); return nil }); panicked != nil {
+		return ClassPanic
+	}
+	if judged == ClassPermanent || judged == ClassTransient {
+		return judged
+	}
+	return class
+}
+
+// mayBeOutage says whether a failure of this class may be one of what the handler calls.
+func (c Class) mayBeOutage() bool { return c == ClassTransient || c == ClassTimeout }
 
 // wait is the time to the try after the given one, which counts from 1.
 func (p RetryPolicy) wait(attempt int) time.Duration {
@@ -50,7 +106,7 @@ func (p RetryPolicy) wait(attempt int) time.Duration {
 		d *= 2
 	}
 	d = min(d, p.Max)
-	jitter := 1 + p.Jitter*(2*rand.Float64()-1)
+	jitter := 1 + max(p.Jitter, 0)*(2*rand.Float64()-1)
 	return min(time.Duration(float64(d)*jitter), p.Max)
 }
 
@@ -114,18 +170,6 @@ func classify(err error) Class {
 		return ClassTimeout
 	}
 	return ClassTransient
-}
-
-// again says whether err leaves another try after the given one, and how long to wait for it.
-func (p RetryPolicy) again(err error, attempt int) (time.Duration, bool) {
-	if classify(err) == ClassPermanent || attempt >= p.Attempts {
-		return 0, false
-	}
-	var after retryAfterError
-	if errors.As(err, &after) {
-		return after.after, true
-	}
-	return p.wait(attempt), true
 }
 
 // timeoutError is what a handler returned after its own time was over. A deadline of what it called is no such thing.

@@ -1,7 +1,6 @@
 package eventbus
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -23,6 +22,21 @@ type Subscription struct {
 	// SessionTimeout is after which silence the group takes a member for dead, from 100 ms to an hour; brokers have narrower
 	// bounds of their own. Default: 45 s.
 	SessionTimeout time.Duration
+	// Concurrency is how many events are handled at once, over all partitions: those of different keys. Default: 64.
+	Concurrency int
+	// MaxInFlight bounds the records of a partition that are fetched and not done; its fetching pauses at that many and goes on at half.
+	// What one poll brings, 1,000 records at most, may come on top. Default: 10,000.
+	MaxInFlight int
+	// MaxInFlightBytes bounds the memory that they take likewise: their bytes and 512 for each. Default: 8 MiB.
+	MaxInFlightBytes int
+	// MaxSpan bounds how far a partition is handled beyond its first event that is not done, in offsets. Default: 100,000.
+	MaxSpan int
+	// Protocol is the group's protocol. Default: ProtocolClassic.
+	Protocol GroupProtocol
+	// InstanceID makes the member a static one (KIP-345): after a Shutdown its partitions stay its own for SessionTimeout, and nobody
+	// rebalances if it is back by then. [Bus.ScaleDown] gives them up at once. It must be unique in the group and the same at each start.
+	// Default: "", an ordinary member.
+	InstanceID string
 	// FailFast has Run return an error when, 3 s after its start, a topic is missing, a permission refused or a login failed.
 	// Default: such a thing is named in health and in the log and waited for.
 	FailFast bool
@@ -41,9 +55,11 @@ const (
 // Route is a topic and its handler; [Topic.Handle] makes it. Its zero value is refused by [Bus.Run].
 type Route struct {
 	topic   *topicSpec
-	bind    func(*RawEvent) (func(context.Context) error, error)
+	bind    func(*RawEvent) error // gives the event its handler call and its lane
+	keyed   bool                  // the topic has keys
 	timeout time.Duration
 	retry   *RetryPolicy
+	order   Order
 }
 
 const (
@@ -51,6 +67,10 @@ const (
 	defaultDrainTimeout     = 10 * time.Second
 	defaultRebalanceTimeout = 60 * time.Second
 	defaultSessionTimeout   = 45 * time.Second
+	defaultConcurrency      = 64
+	defaultPartInFlight     = 10_000
+	defaultPartBytes        = 8 << 20
+	defaultSpan             = 100_000
 	commitTimeout           = 5 * time.Second
 	heartbeatInterval       = 3 * time.Second
 	minGroupTimeout         = 100 * time.Millisecond
@@ -91,6 +111,19 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 	if s.DrainTimeout < 0 || s.RebalanceTimeout < 0 || s.SessionTimeout < 0 {
 		return fail("DrainTimeout, RebalanceTimeout, SessionTimeout", "none may be negative")
 	}
+	if s.Concurrency < 0 || s.MaxInFlight < 0 || s.MaxInFlightBytes < 0 || s.MaxSpan < 0 {
+		return fail("Concurrency, MaxInFlight, MaxInFlightBytes, MaxSpan", "none may be negative")
+	}
+	if s.Protocol != ProtocolClassic && s.Protocol != ProtocolConsumer {
+		return fail("Protocol", "%d is not ProtocolClassic or ProtocolConsumer", s.Protocol)
+	}
+	if s.InstanceID != "" && checkTopicName("InstanceID", s.InstanceID) != nil {
+		return fail("InstanceID", "%q is not an instance's name: 1 to 249 of a-z A-Z 0-9 . _ -", s.InstanceID)
+	}
+	s.Concurrency = orDefault(s.Concurrency, defaultConcurrency)
+	s.MaxInFlight = orDefault(s.MaxInFlight, defaultPartInFlight)
+	s.MaxInFlightBytes = orDefault(s.MaxInFlightBytes, defaultPartBytes)
+	s.MaxSpan = orDefault(s.MaxSpan, defaultSpan)
 	s.DrainTimeout = orDefault(s.DrainTimeout, defaultDrainTimeout)
 	s.RebalanceTimeout = orDefault(s.RebalanceTimeout, defaultRebalanceTimeout)
 	s.SessionTimeout = orDefault(s.SessionTimeout, defaultSessionTimeout)
@@ -99,6 +132,9 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 	}
 	if s.RebalanceTimeout < minGroupTimeout || s.RebalanceTimeout > maxGroupTimeout {
 		return fail("RebalanceTimeout", "%v is not between %v and %v", s.RebalanceTimeout, minGroupTimeout, maxGroupTimeout)
+	}
+	if s.DrainTimeout > maxGroupTimeout {
+		return fail("DrainTimeout", "%v is more than the longest RebalanceTimeout there is, %v", s.DrainTimeout, maxGroupTimeout)
 	}
 	routes := make([]Route, len(s.Routes))
 	seen := map[string]bool{}
@@ -115,13 +151,19 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 			return fail(field, "the topic has a route already; one handler may call two")
 		}
 		seen[r.topic.name] = true
-		if name := prefix + r.topic.name + dlqInfix + prefix + s.Group; len(name) > 249 {
-			return fail(field, "the dead-letter topic's name %s has %d characters, Kafka allows 249: shorten the group", name, len(name))
+		if name := prefix + r.topic.name + retryInfix + prefix + s.Group; len(name) > 249 {
+			return fail(field, "the retry topic's name %s has %d characters, Kafka allows 249: shorten the group", name, len(name))
+		}
+		if r.order != OrderByKey && r.order != OrderNone {
+			return fail(field, "Order: %d is not OrderByKey or OrderNone", r.order)
 		}
 		if r.timeout < 0 {
 			return fail(field, "Timeout: %v is negative", r.timeout)
 		}
 		r.timeout = orDefault(r.timeout, defaultHandlerTimeout)
+		if r.timeout > maxGroupTimeout { // the sum might overflow
+			return fail(field, "Timeout: %v is more than the longest RebalanceTimeout there is, %v", r.timeout, maxGroupTimeout)
+		}
 		if needed := r.timeout + s.DrainTimeout + commitTimeout + heartbeatInterval; needed >= s.RebalanceTimeout {
 			return fail(field, "Timeout %v + DrainTimeout %v + commit %v + heartbeat %v = %v must be less than RebalanceTimeout %v, "+
 				"or another member would handle the same events at once", r.timeout, s.DrainTimeout, commitTimeout, heartbeatInterval, needed, s.RebalanceTimeout)
@@ -131,7 +173,7 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 			if err := r.retry.check(); err != nil {
 				return fail(field, "Retry: %v", err)
 			}
-			policy = r.retry.withDefaults()
+			policy = r.retry.over(retry)
 		}
 		r.retry = &policy
 		routes[i] = r

@@ -142,26 +142,50 @@ type Handler[T any] func(ctx context.Context, e *BaseEvent[T]) error
 type HandleOptions struct {
 	// Timeout bounds one try of the handler by its ctx. Default: 30 s.
 	Timeout time.Duration
-	// Retry replaces [Config.Retry] for this route. nil: the bus's policy.
+	// Retry is the policy of this route; a field that it leaves zero is that of [Config.Retry]. nil: all of them.
 	Retry *RetryPolicy
+	// Order says which events wait for each other. Default: OrderByKey.
+	Order Order
 }
+
+// Order says which events of a partition wait for each other.
+type Order int
+
+const (
+	// OrderByKey handles the events of one key one after the other, in the order of their offsets, and those without a key likewise.
+	OrderByKey Order = iota
+	// OrderNone handles every event by itself: none waits for another, also not for one of its key that is tried again.
+	OrderNone
+)
 
 // Handle routes the topic's events to h within a [Subscription]. opts may be nil.
 func (t *Topic[T]) Handle(h Handler[T], opts *HandleOptions) Route {
 	if opts == nil {
 		opts = &HandleOptions{}
 	}
-	r := Route{topic: &t.topicSpec, timeout: opts.Timeout, retry: opts.Retry}
-	if h != nil {
-		r.bind = func(raw *RawEvent) (func(context.Context) error, error) {
-			e, err := t.typed(raw)
-			if err != nil {
-				return nil, err
-			}
-			return func(ctx context.Context) error { return h(ctx, e) }, nil
+	r := Route{topic: &t.topicSpec, timeout: opts.Timeout, retry: opts.Retry, order: opts.Order, keyed: t.key != nil}
+	if h == nil {
+		return r
+	}
+	r.bind = func(raw *RawEvent) error {
+		e, err := t.typed(raw)
+		if err != nil {
+			return err
 		}
+		raw.bound = func(ctx context.Context) error { return h(ctx, e) }
+		raw.lane = func() string { return t.laneOf(e.Payload) }
+		return nil
 	}
 	return r
+}
+
+// laneOf is the key of a payload, "" where the user's function panics: such events are in one lane with others.
+func (t *Topic[T]) laneOf(payload T) (key string) {
+	_ = catch(func() error {
+		key = t.key(payload)
+		return nil
+	})
+	return key
 }
 
 // Decode reads a record value of this topic, strictly and checked against the schema, as it is done before a handler: for tests and

@@ -209,3 +209,6 @@ func (w *world) raw(opts ...kgo.Opt) *kgo.Client {
 func loseSession(w *world) {
 	w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1, TopLevel: true})
 }
+
+// noHold has an event dead-lettered when its tries are used up, also where no other event has succeeded.
+func noHold(c *eventbus.Config) { c.Retry.OutageHold = -1 }

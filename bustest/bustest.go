@@ -23,7 +23,8 @@ const Timeout = 10 * time.Second
 
 // Options are the properties of a test's bus; the zero value works.
 type Options struct {
-	// Config of the bus. Service is "test" if empty; Brokers is set, whatever it is.
+	// Config of the bus. Service is "test" if empty; Brokers is set, whatever it is. Retry.OutageHold is -1 if zero: a test's only event is
+	// dead-lettered as soon as its tries are used up, and not held for 5 minutes because nothing else succeeded.
 	Config eventbus.Config
 	// Topics that exist beside DreamScape's.
 	Topics []eventbus.AnyTopic
@@ -58,6 +59,9 @@ func NewWith(t testing.TB, opts Options) *Bus {
 	cfg.Brokers = opts.Broker.Brokers()
 	if cfg.Service == "" {
 		cfg.Service = "test"
+	}
+	if cfg.Retry.OutageHold == 0 {
+		cfg.Retry.OutageHold = -1
 	}
 	bus, err := eventbus.New(cfg)
 	if err != nil {

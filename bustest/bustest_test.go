@@ -201,3 +201,21 @@ func TestASharedBrokerOutlivesTheBus(t *testing.T) {
 	bus := bustest.NewWith(t, bustest.Options{Broker: broker})
 	require.Equal(t, "u-1", bustest.RequirePublished(t, bus, eventbus.UserCreated, nil).Payload.UserID)
 }
+
+// In production an event that alone fails is held for minutes: what its handler calls may be down. A test does not wait for that.
+func TestALoneFailingEventIsDeadLettered(t *testing.T) {
+	for name, policy := range map[string]*eventbus.RetryPolicy{"by the bus's policy": nil, "by the route's": {Attempts: 2, Initial: time.Millisecond}} {
+		t.Run(name, func(t *testing.T) {
+			bus := bustest.NewWith(t, bustest.Options{Config: eventbus.Config{
+				Logger: slog.New(slog.DiscardHandler), Retry: eventbus.RetryPolicy{Initial: time.Millisecond},
+			}})
+			sub := handling("g", nil)
+			sub.Routes[0] = eventbus.UserCreated.Handle(func(context.Context, *eventbus.BaseEvent[eventbus.UserCreatedPayload]) error {
+				return errors.New("no")
+			}, &eventbus.HandleOptions{Retry: policy})
+			bus.Start(sub)
+			publish(t, bus, user("u-1"))
+			require.Eventually(t, func() bool { return bus.Metrics().DeadLettered == 1 }, bustest.Timeout, time.Millisecond)
+		})
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/dreamscape/eventbus"
 	"github.com/dreamscape/eventbus/bustest"
 )
@@ -48,5 +50,26 @@ func ExampleBus_Start() {
 	fmt.Printf("failures: %q\n", inTest(test))
 	// Output:
 	// preferences of u-1
+	// failures: ""
+}
+
+// Fault has the broker misbehave: here the code under test has to live with lost answers, and an event must not be doubled by that.
+func ExampleBus_Fault() {
+	test := func(t testing.TB) {
+		bus := bustest.New(t)
+		faults := bus.Fault(
+			bustest.Fault{Request: bustest.Produce, Topic: eventbus.TopicUserCreated, Times: 2, Do: bustest.Fail(kerr.NotEnoughReplicas)},
+			bustest.Fault{Request: bustest.Produce, Times: 1, Do: bustest.CutAnswer()},
+		)
+		if err := signUp(bus.Bus, "ada@example.com"); err != nil {
+			t.Fatalf("sign up: %v", err)
+		}
+		fmt.Println("requests met:", faults.Hits())
+		fmt.Println("events:", len(bustest.Published(t, bus, eventbus.UserCreated)))
+	}
+	fmt.Printf("failures: %q\n", inTest(test))
+	// Output:
+	// requests met: 3
+	// events: 1
 	// failures: ""
 }

@@ -15,6 +15,9 @@ import (
 	"github.com/dreamscape/eventbus"
 )
 
+// recorderID is the recorder's client id: faults leave it alone.
+const recorderID = "bustest-recorder"
+
 // recorder reads topics beside the bus, from their beginning, without a group.
 type recorder struct {
 	prefix string
@@ -29,6 +32,7 @@ func newRecorder(t testing.TB, cfg eventbus.Config) *recorder {
 	t.Helper()
 	opts := append(slices.Clone(cfg.Client),
 		kgo.SeedBrokers(cfg.Brokers...),
+		kgo.ClientID(recorderID),
 		kgo.MetadataMinAge(50*time.Millisecond), // else a second topic waits 5 s
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

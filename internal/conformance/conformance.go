@@ -52,6 +52,13 @@ func Run(t *testing.T, b Backend) {
 		{"ShutdownDrains", shutdownDrains},
 		{"ShutdownIsNoFailure", shutdownIsNoFailure},
 		{"MemberJoinsAndLeaves", memberJoinsAndLeaves},
+		{"KeysOfAPartitionRunAtOnce", keysOfAPartitionRunAtOnce},
+		{"ARestartSkipsWhatIsDone", aRestartSkipsWhatIsDone},
+		{"GroupSharesTheWorkByTheBroker", byTheBroker(groupSharesTheWork)},
+		{"MemberJoinsAndLeavesByTheBroker", byTheBroker(memberJoinsAndLeaves)},
+		{"CommittedEventsDoNotComeAgainByTheBroker", byTheBroker(committedEventsDoNotComeAgain)},
+		{"StaticMembersKeepTheirPartitions", staticMembersKeepTheirPartitions},
+		{"StaticMembersKeepTheirPartitionsByTheBroker", byTheBroker(staticMembersKeepTheirPartitions)},
 		{"MissingTopicIsNamedAndRecovers", missingTopicIsNamedAndRecovers},
 		{"FailFastNamesTheTopic", failFastNamesTheTopic},
 		{"FoldReadsOneKey", foldReadsOneKey},
@@ -86,14 +93,15 @@ const orderSchema = `{
 
 // fixture is what one test has: topics of its own and a connection beside the bus.
 type fixture struct {
-	t       *testing.T
-	backend Backend
-	run     string
-	ctx     context.Context
-	placed  *eventbus.Topic[order]
-	shipped *eventbus.Topic[order]
-	group   string
-	admin   *kadm.Client
+	t        *testing.T
+	backend  Backend
+	run      string
+	ctx      context.Context
+	placed   *eventbus.Topic[order]
+	shipped  *eventbus.Topic[order]
+	group    string
+	protocol eventbus.GroupProtocol
+	admin    *kadm.Client
 }
 
 // patience bounds every wait of the suite; a real cluster on a loaded machine takes its time.
@@ -183,7 +191,7 @@ func (f *fixture) startAsIs(bus *eventbus.Bus, subs ...eventbus.Subscription) (s
 
 // subscription handles placed by h.
 func (f *fixture) subscription(h eventbus.Handler[order]) eventbus.Subscription {
-	return eventbus.Subscription{Group: f.group, Routes: []eventbus.Route{f.placed.Handle(h, nil)}}
+	return eventbus.Subscription{Group: f.group, Protocol: f.protocol, Routes: []eventbus.Route{f.placed.Handle(h, nil)}}
 }
 
 // records reads what a topic holds at this moment, past the bus.

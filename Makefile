@@ -1,0 +1,17 @@
+# What takes more than one word. All of it is `go test`, which is how to run everything else.
+
+.PHONY: test sim judge
+
+test:
+	go test ./...
+
+# make sim SEEDS=10000          that many scripts, from SEED on
+# make sim SEED=773 COUNT=100   one script, again and again: goroutines are scheduled anew each time
+SEEDS ?= $(if $(SEED),1,1000)
+sim:
+	EVENTBUS_SIM_SEEDS=$(SEEDS) EVENTBUS_SIM_SEED=$(or $(SEED),0) EVENTBUS_SIM_COUNT=$(or $(COUNT),1) \
+		go test -count=1 -timeout 0 -run '^TestSimulation$$'
+
+# make judge HISTORY=file       what `make sim` kept of a failure, judged again
+judge:
+	go run ./internal/ledger/judge $(HISTORY)

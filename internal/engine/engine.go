@@ -1,0 +1,240 @@
+// Package engine decides what a consumer does next: which event starts, which waits, what may be committed and which partition is
+// fetched. It knows no Kafka, starts no goroutine and reads no clock, so that a model can run it and replay what it did. Callers lock.
+//
+// Every item belongs to a partition, which is an assignment: when Kafka's partition comes back after a rebalance, that is another one.
+// Nothing is looked up again by topic and number, so a late result of an old assignment cannot touch a new one.
+package engine
+
+import "github.com/dreamscape/eventbus/internal/lane"
+
+// Engine runs the partitions of one consumer. T is what the caller knows of an event.
+type Engine[T any] struct {
+	slots  *lane.Slots
+	routes []*route[T]
+	turn   int // the route that is asked first
+	limits Limits
+	budget *Budget
+	bug    Bug
+}
+
+// route is what the partitions of one handler share: it can be held without the others.
+type route[T any] struct {
+	lanes *lane.Lanes[Key[T], *Item[T]]
+	held  bool
+}
+
+// Key names a lane: a key of a partition, or the one that all events without a key are in, or one event by itself.
+type Key[T any] struct {
+	part  *Partition[T]
+	name  string
+	keyed bool
+	own   int64 // the offset of an event that needs no order, plus one; 0 otherwise
+}
+
+// Alike says whether two keys are the same but for the partitions that they are of: the caller knows whether those are one of Kafka's.
+func (k Key[T]) Alike(other Key[T]) bool {
+	return k.name == other.name && k.keyed == other.keyed && k.own == other.own
+}
+
+// New returns an engine with so many slots, shared by so many routes. budget is shared with other engines.
+func New[T any](slots, routes int, limits Limits, budget *Budget) *Engine[T] {
+	e := &Engine[T]{slots: lane.NewSlots(slots), limits: limits, budget: budget}
+	for range routes {
+		e.routes = append(e.routes, &route[T]{lanes: lane.New[Key[T], *Item[T]](e.slots)})
+	}
+	return e
+}
+
+// Item is an event on its way through the engine.
+type Item[T any] struct {
+	Value  T
+	Offset int64
+	part   *Partition[T]
+	key    Key[T]
+	size   int
+	state  state
+	tried  bool
+	marked bool
+}
+
+type state int
+
+const (
+	queued state = iota
+	running
+	parked   // waits to be tried again
+	settling // its dead letter is on its way
+	over
+)
+
+// Part returns the partition that the item belongs to.
+func (it *Item[T]) Part() *Partition[T] { return it.part }
+
+// Key returns the item's lane.
+func (it *Item[T]) Key() Key[T] { return it.key }
+
+// Record is a fetched record, as far as the engine has to know it.
+type Record[T any] struct {
+	Value  T
+	Offset int64
+	Epoch  int32
+	Size   int    // bytes that it holds
+	Key    string // of its lane, where Keyed
+	Keyed  bool
+	Free   bool // it needs no order: a lane by itself
+}
+
+// Add takes a fetched record. It returns nil for one that was done already, as the map of an earlier commit says, and for one whose
+// partition takes no more.
+func (e *Engine[T]) Add(p *Partition[T], r Record[T]) *Item[T] {
+	if p.stopped {
+		return nil
+	}
+	p.taken = true
+	if !p.progress.Add(r.Offset, r.Epoch) {
+		p.skipped++
+		p.passed = true
+		return nil
+	}
+	it := &Item[T]{Value: r.Value, Offset: r.Offset, part: p, size: r.Size, key: Key[T]{part: p, name: r.Key, keyed: r.Keyed}}
+	if r.Free {
+		it.key = Key[T]{part: p, own: r.Offset + 1}
+	}
+	p.items[it.Offset] = it
+	p.bytes += r.Size
+	p.untried++
+	e.budget.add(1, r.Size)
+	e.routes[p.route].lanes.Push(it.key, it)
+	return it
+}
+
+// Pass takes a record that nobody has to handle, such as a transaction's marker.
+func (e *Engine[T]) Pass(p *Partition[T], offset int64, epoch int32) {
+	if p.stopped {
+		return
+	}
+	p.taken, p.passed = true, true
+	if p.progress.Add(offset, epoch) {
+		p.progress.Done(offset)
+	}
+}
+
+// Next starts the item that has been ready longest, of the routes in turn. nil: nothing may start.
+func (e *Engine[T]) Next() *Item[T] {
+	for i := range e.routes {
+		n := (e.turn + i) % len(e.routes)
+		if e.routes[n].held {
+			continue
+		}
+		if it := e.NextOf(n); it != nil {
+			e.turn = (n + 1) % len(e.routes)
+			return it
+		}
+	}
+	return nil
+}
+
+// NextOf starts an item of one route, whether it is held or not.
+func (e *Engine[T]) NextOf(route int) *Item[T] {
+	_, it, ok := e.routes[route].lanes.Next()
+	if !ok {
+		return nil
+	}
+	if !it.tried {
+		it.tried = true
+		it.part.untried--
+	}
+	it.state = running
+	it.part.running[it] = struct{}{}
+	if e.bug == MarkBeforeHandle {
+		it.mark()
+	}
+	return it
+}
+
+// Hold keeps a route's items from starting by Next, or ends that.
+func (e *Engine[T]) Hold(route int, held bool) { e.routes[route].held = held }
+
+// Done notes that a running, parked or settling item is handled or dead-lettered for good. false: its partition is not owned any
+// longer, so nothing was noted.
+func (e *Engine[T]) Done(it *Item[T]) bool {
+	if !e.leave(it) && e.bug != NoOwnership {
+		return false
+	}
+	it.mark()
+	return true
+}
+
+// mark counts the item as done, once.
+func (it *Item[T]) mark() {
+	if it.marked {
+		return
+	}
+	it.marked = true
+	it.part.progress.Done(it.Offset)
+	it.part.passed = true
+}
+
+// Abandon notes that a running item ended without a result, because its partition stops. It stays incomplete, and comes again.
+func (e *Engine[T]) Abandon(it *Item[T]) { e.leave(it) }
+
+// leave takes an item out of its lane and its partition; false where the partition was released before.
+func (e *Engine[T]) leave(it *Item[T]) bool {
+	p := it.part
+	if it.state == over {
+		return false
+	}
+	if it.state == running || !p.stopped { // the lanes of what else belonged to a stopped partition are gone
+		e.routes[p.route].lanes.Done(it.key)
+	}
+	e.forget(it)
+	return p.owned
+}
+
+// forget ends an item's part in what is counted.
+func (e *Engine[T]) forget(it *Item[T]) {
+	p := it.part
+	it.state = over
+	delete(p.running, it)
+	delete(p.waiting, it)
+	delete(p.items, it.Offset)
+	p.bytes -= it.size
+	e.budget.add(-1, -it.size)
+}
+
+// Park has a running item wait, at the head of its lane and without a slot.
+func (e *Engine[T]) Park(it *Item[T]) { e.rest(it, parked) }
+
+// Settle has a running item wait for its dead letter likewise. A partition that stops waits for it too.
+func (e *Engine[T]) Settle(it *Item[T]) { e.rest(it, settling) }
+
+func (e *Engine[T]) rest(it *Item[T], s state) {
+	p := it.part
+	if it.state == running {
+		e.routes[p.route].lanes.Park(it.key)
+		delete(p.running, it)
+	}
+	it.state = s
+	p.waiting[it] = struct{}{}
+}
+
+// Unpark lets a parked item start again. false: it does not wait any longer.
+func (e *Engine[T]) Unpark(it *Item[T]) bool {
+	if it.state != parked || it.part.stopped {
+		return false
+	}
+	it.state = queued
+	delete(it.part.waiting, it)
+	return e.routes[it.part.route].lanes.Unpark(it.key)
+}
+
+// Behind is how many items wait behind this one in its lane.
+func (e *Engine[T]) Behind(it *Item[T]) int {
+	if it.part.stopped {
+		return 0
+	}
+	return e.routes[it.part.route].lanes.Queued(it.key) - 1
+}
+
+// Running is how many items run, over all partitions.
+func (e *Engine[T]) Running() int { return e.slots.Used() }

@@ -1,0 +1,64 @@
+package engine
+
+import "sync/atomic"
+
+// Limits bound what a partition holds. Fetching pauses at any of them, and goes on when all have fallen by half.
+type Limits struct {
+	Records int   // taken and not done
+	Bytes   int   // of them
+	Span    int64 // from the position to the highest offset taken
+}
+
+// Budget bounds what all partitions of several engines hold together. It is safe for concurrent use.
+type Budget struct {
+	maxRecords, maxBytes int64
+	records, bytes       atomic.Int64
+}
+
+// NewBudget returns a budget of so many records and bytes.
+func NewBudget(records, bytes int) *Budget {
+	return &Budget{maxRecords: int64(records), maxBytes: int64(bytes)}
+}
+
+func (b *Budget) add(records, bytes int) {
+	b.records.Add(int64(records))
+	b.bytes.Add(int64(bytes))
+}
+
+// Records and Bytes are what is held now.
+func (b *Budget) Records() int64 { return b.records.Load() }
+
+// Bytes is how many bytes are held now.
+func (b *Budget) Bytes() int64 { return b.bytes.Load() }
+
+// Share is how many records a partition may have whatever the others hold: none can starve it.
+const Share = 100
+
+// Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
+func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
+	switch held := e.routes[p.route].held; {
+	case held && p.untried > 0: // one that nobody has tried is enough to probe with
+		return "held"
+	case full(int64(len(p.items)), int64(e.limits.Records), paused):
+		return "records in flight"
+	case full(int64(p.bytes), int64(e.limits.Bytes), paused):
+		return "bytes in flight"
+	case full(p.progress.Span(), e.limits.Span, paused):
+		return "span"
+	case len(p.items) >= Share && e.budget.full(paused):
+		return "in flight on the bus"
+	}
+	return ""
+}
+
+func (b *Budget) full(paused bool) bool {
+	return full(b.records.Load(), b.maxRecords, paused) || full(b.bytes.Load(), b.maxBytes, paused)
+}
+
+// full is at the limit, and once paused until no more than half of it is left: with a limit of 1, none.
+func full(n, limit int64, paused bool) bool {
+	if paused {
+		return n > limit/2
+	}
+	return n >= limit
+}

@@ -1,0 +1,77 @@
+package engine_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+)
+
+// filled is a partition that holds n records of two bytes, from an offset on.
+func filled(e *engine.Engine[int], n int) *engine.Partition[int] {
+	p := e.Assign(0)
+	for i := range n {
+		e.Add(p, engine.Record[int]{Value: i, Offset: int64(i), Size: 2, Key: fmt.Sprint(i), Keyed: true})
+	}
+	return p
+}
+
+func TestFull(t *testing.T) {
+	wide := engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}
+	limits := func(records, bytes int, span int64) engine.Limits {
+		return engine.Limits{Records: records, Bytes: bytes, Span: span}
+	}
+	roomy := engine.NewBudget(1000, 1000)
+	for name, test := range map[string]struct {
+		limits  engine.Limits
+		budget  *engine.Budget
+		records int
+		full    string
+		paused  string // once it is paused
+	}{
+		"nothing":                           {limits(1, 1, 1), engine.NewBudget(1, 1), 0, "", ""},
+		"one of one":                        {limits(1, 9, 9), roomy, 1, "records in flight", "records in flight"},
+		"below the records":                 {limits(10, 1000, 1000), roomy, 9, "", "records in flight"},
+		"half of the records":               {limits(10, 1000, 1000), roomy, 5, "", ""},
+		"at the bytes":                      {limits(1000, 20, 1000), roomy, 10, "bytes in flight", "bytes in flight"},
+		"half of the bytes":                 {limits(1000, 20, 1000), roomy, 5, "", ""},
+		"at the span":                       {limits(1000, 1000, 10), roomy, 10, "span", "span"},
+		"half of the span":                  {limits(1000, 1000, 10), roomy, 5, "", ""},
+		"the bus is full, by records":       {wide, engine.NewBudget(50, 1000), engine.Share, "in flight on the bus", "in flight on the bus"},
+		"the bus is full, by bytes":         {wide, engine.NewBudget(1000, 50), engine.Share, "in flight on the bus", "in flight on the bus"},
+		"the bus is full, a share is free":  {wide, engine.NewBudget(50, 50), engine.Share - 1, "", ""},
+		"the bus was full, and half is not": {wide, engine.NewBudget(150, 1000), engine.Share, "", "in flight on the bus"},
+		"the bus was full, and half is":     {wide, engine.NewBudget(200, 400), engine.Share, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine.New[int](1, 1, test.limits, test.budget)
+			p := filled(e, test.records)
+			defer e.Release(p)
+			require.Equal(t, test.full, e.Full(p, false))
+			require.Equal(t, test.paused, e.Full(p, true))
+			e.Hold(0, true)
+			if test.records > 0 {
+				require.Equal(t, "held", e.Full(p, false), "it has one to probe with")
+				return
+			}
+			require.Empty(t, e.Full(p, true), "it needs one to probe with")
+		})
+	}
+}
+
+// All engines of a bus share a budget, but none of their partitions is left without a share.
+func TestBudgetIsSharedByEngines(t *testing.T) {
+	budget := engine.NewBudget(300, 10_000)
+	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
+	greedy, modest := engine.New[int](1, 1, wide, budget), engine.New[int](1, 1, wide, budget)
+	full, small := filled(greedy, 300), filled(modest, engine.Share-1)
+	require.Equal(t, "in flight on the bus", greedy.Full(full, false))
+	require.Empty(t, modest.Full(small, true))
+	require.EqualValues(t, 399, budget.Records())
+	require.EqualValues(t, 798, budget.Bytes())
+	greedy.Release(full)
+	require.EqualValues(t, 99, budget.Records())
+	require.EqualValues(t, 198, budget.Bytes())
+}

@@ -1,0 +1,192 @@
+package eventbus
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+)
+
+// session is who the consumer is to its group between two rebalances.
+type session struct {
+	member     string
+	generation int32
+}
+
+// onAssigned is called at the start of every session of the group, also with nothing new.
+func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.mu.Lock()
+	c.joined, c.joining = true, false
+	c.session.member, c.session.generation = c.client.GroupMetadata()
+	delete(c.troubles, "group")
+	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
+	for topic, partitions := range parts {
+		if c.routes[topic] == nil || c.draining {
+			continue
+		}
+		for _, p := range partitions {
+			a := newAssignment(c.handling, c, topic, p)
+			c.assigned[topicPartition{topic, p}] = a
+			c.fetchingLocked(a)
+		}
+	}
+	c.unlock()
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
+	c.bus.change()
+}
+
+// onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout. It is called at the end of every session too,
+// also with nothing to give up; then the client joins again, and until the next session commits go another way.
+func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.setJoining(false) // the client does not join while it calls back
+	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
+		c.log.Warn("handlers did not end within DrainTimeout at a rebalance; their events come again", "count", n)
+	}
+	c.committing.Lock() // for a commit that is under way the client would wait too
+	defer c.committing.Unlock()
+	c.setJoining(c.sub.Protocol == ProtocolClassic) // by the other one nobody joins again
+}
+
+// onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
+func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	lost := c.take(parts)
+	c.setJoining(false)
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	c.mu.Lock()
+	c.joined = false
+	for _, a := range lost {
+		c.abandonLocked(a)
+	}
+	c.feedLocked()
+	c.unlock()
+	c.bus.change()
+}
+
+// abandonLocked ends an assignment without waiting for anything. A handler that goes on all the same is counted when its grace is over.
+func (c *consumer) abandonLocked(a *assignment) {
+	left := c.releaseLocked(a)
+	if len(left) == 0 {
+		return
+	}
+	time.AfterFunc(drainGrace, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, it := range left {
+			if _, runs := c.left[it]; runs {
+				c.bus.count.detached.Add(1)
+			}
+		}
+	})
+}
+
+// releaseLocked ends the ownership of an assignment, and returns what still runs of it: left behind, its results are nobody's.
+func (c *consumer) releaseLocked(a *assignment) []*item {
+	a.stopLocked()
+	for _, it := range a.part.Waiting() { // for their dead letters: nobody asks any longer what became of them
+		it.Value.quiet()
+	}
+	left := c.engine.Release(a.part)
+	for _, it := range left {
+		c.left[it] = struct{}{}
+		c.probeGoneLocked(a.route, it.Value.probe)
+		it.Value.probe = false
+	}
+	a.cancel()
+	c.forgetLettersLocked(a.route)
+	return left
+}
+
+// take removes assignments, so that nothing more is handed to them.
+func (c *consumer) take(parts map[string][]int32) []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var taken []*assignment
+	for topic, partitions := range parts {
+		for _, p := range partitions {
+			key := topicPartition{topic, p}
+			if a := c.assigned[key]; a != nil {
+				taken = append(taken, a)
+				if c.bus.bug != engine.NoOwnership {
+					delete(c.assigned, key)
+				}
+			}
+		}
+	}
+	return taken
+}
+
+// drain begins the end of all assignments. They stay known: a rebalance meanwhile must find them, and wait for them.
+func (c *consumer) drain() []*assignment {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	return slices.Collect(maps.Values(c.assigned))
+}
+
+func (c *consumer) takeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.assigned)
+}
+
+// release ends assignments: running handlers get the drain time, then their ctx is cancelled, then they are left behind; what is
+// done is committed, and ownership ends in the same breath. It returns how many handlers were left behind.
+func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
+	if len(as) == 0 { // sessions end with nothing to give up, too
+		return 0
+	}
+	c.give(1)
+	defer c.give(-1)
+	c.mu.Lock()
+	for _, a := range as {
+		a.stopLocked()
+	}
+	c.unlock()
+	if !allIdle(as, drain) {
+		for _, a := range as {
+			a.cancel()
+		}
+		allIdle(as, drainGrace)
+	}
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	c.commit(as)
+	c.mu.Lock()
+	defer c.unlock()
+	for _, a := range as {
+		left += len(c.releaseLocked(a))
+	}
+	c.bus.count.detached.Add(int64(left))
+	c.feedLocked()
+	return left
+}
+
+// give counts the releases under way.
+func (c *consumer) give(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.giving += n
+	c.polled = time.Now()
+}
+
+// allIdle waits until nothing of stopped assignments is under way, or d is over.
+func allIdle(as []*assignment, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for _, a := range as {
+		select {
+		case <-a.idle:
+		case <-t.C:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,327 @@
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/engine"
+)
+
+// item is a task with its place in the engine.
+type item = engine.Item[*task]
+
+// task is a record on its way to its end: handled, or dead-lettered.
+type task struct {
+	of     *assignment
+	record *kgo.Record
+	item   *item
+	// raw is the event, once it is decoded; broken is why it is none.
+	raw    *RawEvent
+	broken *failure
+
+	// What follows is guarded by consumer.mu; a running try may read what belongs to it.
+	fails       int       // tries that have failed
+	spent       int       // those of them that count: a try that an outage may have failed does not
+	first       time.Time // when the first try failed
+	counted     time.Time // when the first try failed that counts: the Budget begins there
+	class       Class     // of the last failure
+	started     time.Time // when the running, or the last, try began
+	proof       time.Time // what was known then of the route's successes
+	probe       bool      // the running try probes an open breaker
+	next        time.Time // when the next try is due
+	asked       bool      // by RetryAfter: not before
+	timer       *time.Timer
+	behind      *item    // the try of its key that was left behind, for whose end it waits
+	letter      *failure // why it is given up, while its dead letter is written
+	trims       int      // parts that the dead letter had to lose
+	letterFails int      // how often it could not be written
+}
+
+// accept decodes and checks the record, once.
+func (t *task) accept() {
+	if t.raw != nil || t.broken != nil {
+		return
+	}
+	c := t.of.consumer
+	raw, err := decodeEvent(t.of.route.topic, t.record.Value)
+	if raw != nil && err != nil && c.sub.Validation == ValidationReport {
+		c.reportSchema(t.record, err)
+		err = nil
+	}
+	if err == nil {
+		err = t.of.route.bind(raw)
+	}
+	t.raw = raw
+	if err != nil {
+		t.broken = &failure{class: brokenClass(err), err: err, first: time.Now()}
+	}
+}
+
+// brokenClass is why a record is no event of its topic.
+func brokenClass(err error) Class {
+	var (
+		broken   *SchemaError
+		panicked *panicError
+	)
+	switch {
+	case errors.As(err, &broken):
+		return ClassSchema
+	case errors.As(err, &panicked):
+		return ClassPanic
+	}
+	return ClassDecode
+}
+
+// try runs the middleware and the handler once.
+func (t *task) try() error {
+	if t.accept(); t.broken != nil {
+		return t.broken.err
+	}
+	ctx, cancel := context.WithTimeout(t.of.ctx, t.of.route.timeout)
+	defer cancel()
+	ctx = handling(ctx, t.raw, t.delivery())
+	err := catch(func() error { return t.of.route.handler(ctx, t.raw) })
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return timeoutError{err}
+	}
+	return err
+}
+
+// origin is where an event was published to.
+type origin struct {
+	Topic     string // Kafka's name
+	Partition int32
+	Offset    int64
+	Timestamp time.Time
+}
+
+// origin returns the record's own place or, for one that was redriven, that of the event that was given up.
+func (t *task) origin() origin {
+	o := origin{t.record.Topic, t.record.Partition, t.record.Offset, t.record.Timestamp}
+	if t.of.topic != t.of.route.retryTopic {
+		return o
+	}
+	o.Topic = t.of.route.kafkaTopic
+	h := &letterHeaders{of: t.record.Headers}
+	partition, offset, at := h.decimal(headerPartition, math.MaxInt32), h.decimal(headerOffset, math.MaxInt64), h.time(headerTimestamp)
+	if len(h.errs) == 0 {
+		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at
+	}
+	return o
+}
+
+func (t *task) delivery() Delivery {
+	o := t.origin()
+	return Delivery{
+		Topic: t.of.route.topic.name, Partition: o.Partition, Offset: o.Offset, Timestamp: o.Timestamp, Key: t.record.Key,
+		Headers: deliveryHeaders(t.record.Headers), Group: t.of.consumer.sub.Group, Attempt: t.spent + 1, Redrives: redrives(t.record.Headers),
+	}
+}
+
+// quiet stops the task's timer.
+func (t *task) quiet() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
+
+// work brings an item a try further, and then others, for as long as there is something to do. A handler may end its goroutine
+// (runtime.Goexit, as a test's FailNow does); the rest then goes on on another one.
+func (c *consumer) work(it *item) {
+	ended := false
+	defer func() {
+		if !ended {
+			if next := c.settle(it, errGoexit, time.Since(it.Value.started)); next != nil {
+				c.workers.Go(func() { c.work(next) })
+			}
+			runtime.Goexit()
+		}
+	}()
+	for it != nil {
+		began := time.Now()
+		err := it.Value.try()
+		it = c.settle(it, err, time.Since(began))
+	}
+	ended = true
+}
+
+// feedLocked starts what may start.
+func (c *consumer) feedLocked() {
+	for it := c.nextLocked(); it != nil; it = c.nextLocked() {
+		c.workers.Go(func() { c.work(it) })
+	}
+}
+
+// nextLocked takes the next item to try, nil if there is none.
+func (c *consumer) nextLocked() *item {
+	if c.held {
+		return nil
+	}
+	now := time.Now()
+	for _, r := range c.ordered {
+		if r.breaker.Due(now) {
+			if it := c.probeLocked(r); it != nil {
+				return beginTry(it, r, now)
+			}
+		}
+	}
+	for it := c.engine.Next(); it != nil; it = c.engine.Next() {
+		if !c.waitsLocked(it) {
+			return beginTry(it, it.Value.of.route, now)
+		}
+	}
+	return nil
+}
+
+// waitsLocked has an item that would start wait where a try of its key was left behind and still runs: the partition went, and has come back.
+func (c *consumer) waitsLocked(it *item) bool {
+	for left := range c.left {
+		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Key().Alike(it.Key()) {
+			it.Value.behind = left
+			c.engine.Park(it)
+			return true
+		}
+	}
+	return false
+}
+
+// leftEndedLocked is told that a try that was left behind has ended: whatever its result was, it is nobody's any longer.
+func (c *consumer) leftEndedLocked(left *item) {
+	delete(c.left, left)
+	for _, a := range c.assigned {
+		for _, it := range a.part.Waiting() {
+			if it.Value.behind == left {
+				it.Value.behind = nil
+				c.engine.Unpark(it)
+			}
+		}
+	}
+	c.feedLocked()
+}
+
+func beginTry(it *item, r *route, now time.Time) *item {
+	it.Value.started, it.Value.proof = now, r.breaker.Proof()
+	return it
+}
+
+// settle does what a try's result asks for, and returns what to try next.
+func (c *consumer) settle(it *item, err error, took time.Duration) *item {
+	t := it.Value
+	class := Class("")
+	if err != nil && t.broken == nil {
+		class = t.of.route.retry.classify(err)
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	if t.broken == nil {
+		c.bus.count.tried(took, !t.first.IsZero())
+	}
+	c.judgeLocked(it, err, class, took)
+	t.of.idleLocked()
+	c.fetchingLocked(t.of)
+	return c.nextLocked()
+}
+
+// judgeLocked decides about a try's result.
+func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Duration) {
+	t, now := it.Value, time.Now()
+	probe := t.probe
+	t.probe = false
+	switch {
+	case it.Over(): // its partition was released meanwhile
+		c.leftEndedLocked(it)
+	case t.broken != nil:
+		c.probeGoneLocked(t.of.route, probe)
+		c.buryLocked(it, *t.broken)
+	case err == nil:
+		c.doneLocked(it, took)
+	case t.of.part.Stopped(): // more likely the shutdown than the event: it comes again, and no try is spent
+		c.engine.Abandon(it)
+		c.probeGoneLocked(t.of.route, probe)
+	default:
+		c.failedLocked(it, failure{class: class, err: err, took: took}, probe, now)
+	}
+}
+
+// doneLocked ends an item that was handled.
+func (c *consumer) doneLocked(it *item, took time.Duration) {
+	t := it.Value
+	if t.of.route.breaker.Succeeded(t.started, time.Now()) {
+		c.closedLocked(t.of.route)
+	}
+	if !c.engine.Done(it) {
+		return
+	}
+	t.of.doneTime = t.record.Timestamp
+	c.bus.count.consumed.Add(1)
+	c.afterLocked(func() { c.tellHandled(t, failure{attempts: t.spent + 1, took: took}) })
+}
+
+// failedLocked has an item tried again, or given up.
+func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) {
+	t, r := it.Value, it.Value.of.route
+	t.class = f.class
+	t.fails++
+	if t.first.IsZero() {
+		t.first = now
+	}
+	var wait time.Duration
+	wait, t.asked = r.retry.waitAfter(f.err, t.fails)
+	if c.noteFailureLocked(it, probe, now) { // the outage's, not the event's
+		c.parkLocked(it, wait, now)
+		return
+	}
+	if t.spent == 0 {
+		t.counted = now
+	}
+	t.spent++
+	switch {
+	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.counted)):
+		c.parkLocked(it, wait, now)
+	case f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
+		t.spent-- // nothing of this route has succeeded since: it may be an outage, and is no reason to give an event up
+		c.parkLocked(it, wait, now)
+	default:
+		f.attempts, f.first = t.spent, t.first
+		c.buryLocked(it, f)
+	}
+}
+
+// parkLocked has an item wait for its next try. A timer waits, no goroutine.
+func (c *consumer) parkLocked(it *item, wait time.Duration, now time.Time) {
+	t := it.Value
+	t.next = now.Add(wait)
+	c.engine.Park(it)
+	t.timer = time.AfterFunc(wait, func() { c.unpark(it) })
+	if len(c.bus.cfg.Hooks) > 0 {
+		k := t.parked(c.engine.Behind(it))
+		c.afterLocked(func() { c.tellParked(k) })
+	}
+}
+
+// unpark lets a parked item start again. While its route is paused it stays parked, where it is seen, and may be the next probe.
+func (c *consumer) unpark(it *item) {
+	c.mu.Lock()
+	defer c.unlock()
+	if it.Value.of.route.breaker.Open() || c.engine.Unpark(it) {
+		c.feedLocked()
+	}
+}
+
+// afterLocked has f run when the lock is free again: hooks, logs and what takes other locks.
+func (c *consumer) afterLocked(f func()) { c.after = append(c.after, f) }
+
+// unlock unlocks mu and does what was left for afterwards.
+func (c *consumer) unlock() {
+	after := c.after
+	c.after = nil
+	c.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
