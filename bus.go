@@ -115,9 +115,10 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 	if err != nil {
 		return nil, err
 	}
+	retrying := b.retryTopics(ctx, checked)
 	var consumers []*consumer
 	for _, sub := range checked {
-		c, err := newConsumer(ctx, b, sub)
+		c, err := newConsumer(ctx, b, sub, retrying)
 		if err != nil {
 			closeAll(consumers)
 			return nil, err

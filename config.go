@@ -65,7 +65,7 @@ type Config struct {
 type TopicDefaults struct {
 	Partitions        int32         // 0: the broker's num.partitions
 	ReplicationFactor int16         // 0: the broker's default.replication.factor
-	Retention         time.Duration // 0: the broker's log.retention; dead letters are kept four times as long as this
+	Retention         time.Duration // 0: the broker's log.retention; dead letters and redriven events are kept four times as long as this
 }
 
 const (

@@ -105,8 +105,9 @@ const (
 	failFastAfter  = 3 * time.Second
 )
 
-// newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx.
-func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, error) {
+// newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx. retrying are the retry
+// topics that are known to be there.
+func newConsumer(ctx context.Context, b *Bus, sub Subscription, retrying map[string]bool) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, left: map[*item]struct{}{},
@@ -115,6 +116,9 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription) (*consumer, erro
 	}
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)
+	}
+	for _, r := range c.ordered {
+		c.retrying[r.retryTopic] = retrying[r.retryTopic]
 	}
 	c.engine = engine.New[*task](sub.Concurrency, len(c.ordered),
 		engine.Limits{Records: sub.MaxInFlight, Bytes: sub.MaxInFlightBytes, Span: int64(sub.MaxSpan)}, b.budget)
@@ -165,9 +169,12 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20),
 	}, c.bus.clientOptions()...)
 	opts = append(opts, c.membership()...)
-	topics := make([]string, len(c.ordered))
-	for i, r := range c.ordered {
-		topics[i] = r.kafkaTopic
+	var topics []string
+	for _, r := range c.ordered {
+		topics = append(topics, r.kafkaTopic)
+		if c.retrying[r.retryTopic] {
+			topics = append(topics, r.retryTopic)
+		}
 	}
 	return append(opts,
 		kgo.WithHooks(c),

@@ -32,6 +32,12 @@
 // publishes: the new event inherits the correlation id and names its cause. [Middleware] wraps handlers, [Hooks] tell what became of events,
 // [Fold] rebuilds a state from the events of a key.
 //
+// # Dead letters
+//
+// [Bus.DeadLetters] lists, filters, groups and shows what a group has given up. [DeadLetters.Redrive] sends it back to that group alone, at
+// a rate and from where it was interrupted; [DeadLetters.Purge] deletes it. Both do nothing but count until they are told.
+// [ParseDeadLetter] reads one.
+//
 // # What is promised
 //
 //   - An acknowledged event is not lost, and not doubled by retries of the client.

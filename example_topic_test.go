@@ -62,6 +62,7 @@ func ExampleBus_EnsureTopics() {
 	// Output:
 	// acme.invoice.issued
 	// acme.invoice.issued.dlq.reminders
+	// acme.invoice.issued.retry.reminders
 	// <nil>
 }
 

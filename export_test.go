@@ -2,6 +2,7 @@ package eventbus
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -39,6 +40,12 @@ func CompileForTest(source []byte) error {
 
 // FlightsForTest counts the events handed over and without a result.
 func (b *Bus) FlightsForTest() int { return b.flights.len() }
+
+// DeadLetterForTest makes the dead letter of r that a group writes which failed on it with err.
+func DeadLetterForTest(r *kgo.Record, topic, group string, err error) *kgo.Record {
+	o := origin{r.Topic, r.Partition, r.Offset, r.Timestamp}
+	return failure{class: classify(err), err: err, attempts: 1, first: time.Now()}.record(r, o, topic, group, 0)
+}
 
 // SeedBugForTest builds a mistake into the groups that will run on the bus, to show that a test sees it: see engine.Bug.
 func (b *Bus) SeedBugForTest(bug string) { b.bug = engine.Bug(bug) }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -79,62 +78,24 @@ type past struct {
 
 // history reads the events of key, in order.
 func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]past, error) {
-	spans, err := b.spans(ctx, key, topics)
-	if err != nil || len(spans) == 0 {
-		return nil, err
-	}
-	start := map[string]map[int32]kgo.Offset{}
-	for name, s := range spans {
-		start[name] = map[int32]kgo.Offset{s.partition: kgo.NewOffset().At(s.start)}
-	}
-	reader, err := kgo.NewClient(append(b.clientOptions(),
-		kgo.ConsumePartitions(start),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // the last record before an end may be a transaction's marker
-	)...)
+	steps, spans, err := b.keySpans(ctx, key, topics)
 	if err != nil {
 		return nil, err
 	}
-	defer reader.Close()
 	var found []past
-	for len(spans) > 0 {
-		fetches := reader.PollFetches(ctx)
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	err = b.read(ctx, spans, func(r *kgo.Record) bool {
+		if step := steps[r.Topic]; string(r.Key) == string(key) {
+			found = append(found, readPast(r, step, topics[step]))
 		}
-		if err := lastingError(fetches); err != nil {
-			return nil, err
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			s, reading := spans[r.Topic]
-			if !reading || r.Offset < s.start { // below: read before the client had to begin again
-				return
-			}
-			if r.Offset < s.end && !r.Attrs.IsControl() && string(r.Key) == string(key) {
-				found = append(found, readPast(r, s.step, topics[s.step]))
-			}
-			s.start = r.Offset + 1
-			spans[r.Topic] = s
-			if s.start >= s.end {
-				delete(spans, r.Topic)
-			}
-		})
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(found, func(a, b past) int {
 		return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.step, b.step), cmp.Compare(a.offset, b.offset))
 	})
 	return found, nil
-}
-
-// lastingError is the first error of a poll that waiting does not mend; the client tries the others again.
-func lastingError(fetches kgo.Fetches) error {
-	for _, e := range fetches.Errors() {
-		if isRefusal(e.Err) {
-			return fmt.Errorf("topic %s: %w", e.Topic, e.Err)
-		}
-	}
-	return nil
 }
 
 func readPast(r *kgo.Record, step int, topic *topicSpec) past {
@@ -146,55 +107,34 @@ func readPast(r *kgo.Record, step int, topic *topicSpec) past {
 	return p
 }
 
-// span is what to read of a topic: of one partition, from start up to before end.
-type span struct {
-	step       int
-	partition  int32
-	start, end int64
-}
-
-// spans finds, by Kafka's name, the partition that the key lives in of each topic that has anything in it.
-func (b *Bus) spans(ctx context.Context, key []byte, topics []*topicSpec) (map[string]span, error) {
+// keySpans finds, in each topic, the partition that the key lives in; steps are by Kafka's names of the topics.
+func (b *Bus) keySpans(ctx context.Context, key []byte, topics []*topicSpec) (steps map[string]int, spans []span, err error) {
 	names := make([]string, len(topics))
+	steps = map[string]int{}
 	for i, t := range topics {
 		names[i] = b.cfg.TopicPrefix + t.name
+		steps[names[i]] = i
 	}
 	if len(names) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	known, err := b.describeTopics(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	starts, err := b.admin.ListStartOffsets(ctx, names...)
+	within, err := b.limits(ctx, names...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	ends, err := b.admin.ListCommittedOffsets(ctx, names...)
-	if err != nil {
-		return nil, err
-	}
-	spans := map[string]span{}
-	for step, name := range names {
+	for _, name := range names {
 		if err := known[name].err; err != nil {
-			return nil, fmt.Errorf("topic %s: %w", name, err)
+			return nil, nil, fmt.Errorf("topic %s: %w", name, err)
 		}
-		s := span{step: step, partition: partitionOf(name, key, int(known[name].partitions))}
-		if s.start, s.end, err = between(starts, ends, name, s.partition); err != nil {
-			return nil, err
+		s, err := within.span(name, partitionOf(name, key, int(known[name].partitions)))
+		if err != nil {
+			return nil, nil, err
 		}
-		if s.end > s.start {
-			spans[name] = s
-		}
+		spans = append(spans, s)
 	}
-	return spans, nil
-}
-
-func between(starts, ends kadm.ListedOffsets, topic string, partition int32) (start, end int64, err error) {
-	s, there := starts.Lookup(topic, partition)
-	e, also := ends.Lookup(topic, partition)
-	if !there || !also {
-		return 0, 0, fmt.Errorf("topic %s, partition %d: its offsets are not known", topic, partition)
-	}
-	return s.Offset, e.Offset, errors.Join(s.Err, e.Err)
+	return steps, spans, nil
 }

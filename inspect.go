@@ -98,6 +98,28 @@ func (c *consumer) noteProtocol(err error) {
 	c.resolve("protocol")
 }
 
+// retryTopicsWithin bounds what Run waits for the answer; where none comes, the retry topics are found later.
+const retryTopicsWithin = time.Second
+
+// retryTopics finds those retry topics of subscriptions that can be read, by Kafka's names, before the groups are joined: a member that names
+// more topics afterwards has its group rebalance, and a static one is to restart without that.
+func (b *Bus) retryTopics(ctx context.Context, subs []Subscription) map[string]bool {
+	var names []string
+	for _, sub := range subs {
+		for _, r := range sub.Routes {
+			names = append(names, b.retryTopic(r.topic.name, sub.Group))
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, retryTopicsWithin)
+	defer cancel()
+	known, _ := b.describeTopics(ctx, names) // nothing is known where nobody answers
+	there := map[string]bool{}
+	for name, info := range known {
+		there[name] = info.err == nil && info.permits(kmsg.ACLOperationRead)
+	}
+	return there
+}
+
 // lookAtRetryTopics has those retry topics consumed that exist. One that does not, or is hidden, is no trouble: redriving is for who wants
 // it. One that is there and may not be read is: what was redriven would lie in it unseen.
 func (c *consumer) lookAtRetryTopics(ctx context.Context) {

@@ -41,7 +41,7 @@ func (c *consumer) membership() []kgo.Opt {
 // OnGroupManageError is called by the client when its session with the group has failed; it joins again by itself.
 func (c *consumer) OnGroupManageError(err error) {
 	c.mu.Lock()
-	c.joined, c.joining = false, false
+	c.joined = false
 	c.mu.Unlock()
 	named := fmt.Errorf("group %s: %w", c.group, err)
 	switch {

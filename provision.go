@@ -16,27 +16,27 @@ import (
 )
 
 // EnsureTopics creates those of the topics that do not exist, as [Config.NewTopics] says, and leaves the others as they are. For a
-// subscription's topics with their dead-letter topics, give it [Subscription.Topics]; for DreamScape's, [Catalogue]. A dead-letter
-// topic gets as many partitions as its source has, which is created first where it is among topics. It blocks until the cluster
-// knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
+// subscription's topics with their dead-letter and retry topics, give it [Subscription.Topics]; for DreamScape's, [Catalogue]. A
+// dead-letter topic gets as many partitions as its source has, which is created first where it is among topics; a retry topic gets one.
+// It blocks until the cluster knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
 func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
 	if b.closed.Load() {
 		return fmt.Errorf("eventbus: EnsureTopics: %w", ErrClosed)
 	}
-	var sources, letters []*topicSpec
+	var sources, companions []*topicSpec
 	for i, t := range topics {
 		switch {
 		case t == nil:
 			return fmt.Errorf("eventbus: EnsureTopics: topics[%d] is nil", i)
 		case t.spec().source != nil:
-			letters = append(letters, t.spec())
+			companions = append(companions, t.spec())
 		default:
 			sources = append(sources, t.spec())
 		}
 	}
 	err := b.ensureSources(ctx, sources)
 	if err == nil {
-		err = b.ensureLetters(ctx, letters)
+		err = b.ensureCompanions(ctx, companions)
 	}
 	if err != nil {
 		return fmt.Errorf("eventbus: EnsureTopics: %w", b.withCause(err))
@@ -62,15 +62,15 @@ func (b *Bus) ensureSources(ctx context.Context, topics []*topicSpec) error {
 	return b.ensure(ctx, wanted)
 }
 
-// letterMargin is by how much a dead letter may be larger than its event: its headers.
+// letterMargin is by how much a dead letter, and what is redriven of it, may be larger than its event: by its headers.
 const letterMargin = 64 << 10
 
-func (b *Bus) ensureLetters(ctx context.Context, letters []*topicSpec) error {
-	if len(letters) == 0 {
+func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) error {
+	if len(companions) == 0 {
 		return nil
 	}
 	names := map[string]bool{}
-	for _, t := range letters {
+	for _, t := range companions {
 		names[b.cfg.TopicPrefix+t.source.name] = true
 	}
 	sources := slices.Sorted(maps.Keys(names))
@@ -80,19 +80,22 @@ func (b *Bus) ensureLetters(ctx context.Context, letters []*topicSpec) error {
 	}
 	limits := b.maxMessageBytes(ctx, sources)
 	wanted := map[string]newTopic{}
-	for _, t := range letters {
+	for _, t := range companions {
 		source := b.cfg.TopicPrefix + t.source.name
 		if err := known[source].err; err != nil {
 			return fmt.Errorf("topic %s, which %s takes its partitions from: %w", source, t.name, err)
 		}
-		n := newTopic{partitions: known[source].partitions, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
+		n := newTopic{partitions: 1, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
+		if t.infix == dlqInfix {
+			n.partitions = known[source].partitions
+		}
 		if kept := b.cfg.NewTopics.Retention; kept > 0 {
 			n.configs["retention.ms"] = milliseconds(4 * kept)
 		}
 		if limit := limits[source]; limit > 0 {
 			n.configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(limit + letterMargin))
 		}
-		wanted[b.letterTopic(t.source.name, t.group)] = n
+		wanted[b.companionTopic(t.source.name, t.infix, t.group)] = n
 	}
 	return b.ensure(ctx, wanted)
 }

@@ -116,7 +116,7 @@ func TestReadmeListsEveryField(t *testing.T) {
 	readme, defaults := readText(t, "README.md"), documentedDefaults(t)
 	for _, options := range []any{
 		eventbus.Config{}, eventbus.TopicDefaults{}, eventbus.RetryPolicy{}, eventbus.Subscription{}, eventbus.HandleOptions{},
-		eventbus.TopicOptions[struct{}]{},
+		eventbus.TopicOptions[struct{}]{}, eventbus.LetterFilter{}, eventbus.RedriveOptions{}, eventbus.PurgeOptions{},
 	} {
 		typ := reflect.TypeOf(options)
 		name, _, _ := strings.Cut(typ.Name(), "[")

@@ -57,9 +57,9 @@ func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string]
 // onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
 func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	lost := c.take(parts)
-	c.setJoining(false)
 	c.committing.Lock()
 	defer c.committing.Unlock()
+	c.setJoining(c.sub.Protocol == ProtocolClassic)
 	c.mu.Lock()
 	c.joined = false
 	for _, a := range lost {

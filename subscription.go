@@ -77,19 +77,21 @@ const (
 	maxGroupTimeout         = time.Hour
 )
 
-// Topics returns the topics of the routes and their dead-letter topics: what the subscription needs, for [Bus.EnsureTopics].
+// Topics returns the topics of the routes, their dead-letter topics and their retry topics, into which dead letters are redriven: what
+// the subscription needs, for [Bus.EnsureTopics].
 func (s Subscription) Topics() []AnyTopic {
 	var topics []AnyTopic
 	for _, r := range s.Routes {
 		if r.topic != nil {
-			topics = append(topics, r.topic, deadLetterTopic(r.topic, s.Group))
+			topics = append(topics, r.topic, companion(r.topic, dlqInfix, s.Group), companion(r.topic, retryInfix, s.Group))
 		}
 	}
 	return topics
 }
 
-func deadLetterTopic(source *topicSpec, group string) *topicSpec {
-	return &topicSpec{name: DeadLetterTopic(source.name, group), source: source, group: group}
+// companion is the topic of a group that stands beside source: for dead letters or for redriven events.
+func companion(source *topicSpec, infix, group string) *topicSpec {
+	return &topicSpec{name: source.name + infix + group, source: source, infix: infix, group: group}
 }
 
 // check returns a copy of s with every default filled in. prefix is [Config.TopicPrefix].

@@ -3,8 +3,8 @@ package eventbus
 import (
 	"context"
 	"errors"
+	"math"
 	"runtime"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -107,11 +107,9 @@ func (t *task) origin() origin {
 		return o
 	}
 	o.Topic = t.of.route.kafkaTopic
-	h := lastHeaders(t.record.Headers)
-	partition, err := strconv.ParseInt(h[headerPartition], 10, 32)
-	offset, err2 := strconv.ParseInt(h[headerOffset], 10, 64)
-	at, err3 := time.Parse(time.RFC3339, h[headerTimestamp])
-	if errors.Join(err, err2, err3) == nil {
+	h := &letterHeaders{of: t.record.Headers}
+	partition, offset, at := h.decimal(headerPartition, math.MaxInt32), h.decimal(headerOffset, math.MaxInt64), h.time(headerTimestamp)
+	if len(h.errs) == 0 {
 		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at
 	}
 	return o

@@ -49,8 +49,10 @@ type topicSpec struct {
 	eventType string
 	version   string
 	schema    *schema
-	// source is the topic whose dead letters of group this one holds; nil for a topic of events.
+	// source is the topic whose dead letters (infix dlqInfix), or redriven events (retryInfix), of group this one holds; nil for a
+	// topic of events.
 	source *topicSpec
+	infix  string
 	group  string
 }
 

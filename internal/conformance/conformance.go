@@ -49,6 +49,8 @@ func Run(t *testing.T, b Backend) {
 		{"RetriesInPlaceAndInOrder", retriesInPlaceAndInOrder},
 		{"DeadLettersOfEveryClass", deadLettersOfEveryClass},
 		{"MissingDeadLetterTopicHoldsTheOffset", missingDeadLetterTopicHoldsTheOffset},
+		{"DeadLettersGoBack", deadLettersGoBack},
+		{"DeadLettersGoBackByTheBroker", byTheBroker(deadLettersGoBack)},
 		{"ShutdownDrains", shutdownDrains},
 		{"ShutdownIsNoFailure", shutdownIsNoFailure},
 		{"MemberJoinsAndLeaves", memberJoinsAndLeaves},

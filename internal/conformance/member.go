@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,7 +74,7 @@ func aRestartSkipsWhatIsDone(t *testing.T, f *fixture) {
 	require.Equal(t, append(want, "bad/1"), after.all(), "nothing that was done")
 }
 
-// owners are the partitions of each static member of the group.
+// owners are the partitions of each static member of the group. A broker that leaves the names of topics out has those of a number counted once.
 func (f *fixture) owners() map[string]int {
 	owners := map[string]int{}
 	if f.protocol == eventbus.ProtocolConsumer {
@@ -113,12 +112,11 @@ func staticMembersKeepTheirPartitions(t *testing.T, f *fixture) {
 	}
 	f.start(buses[0], subscription("pod-1"))
 	f.start(buses[1], subscription("pod-2"))
-	var shared map[string]int
+	held := func(bus int) int { return len(buses[bus].Health(f.ctx).Groups[0].Partitions) }
 	f.eventually("both have partitions", func() bool {
-		shared = f.owners()
-		return shared["pod-1"]+shared["pod-2"] == 3 && len(shared) == 2 && shared["pod-1"] > 0 && shared["pod-2"] > 0
+		return held(0) > 0 && held(1) > 0 && held(0)+held(1) == 4 // the retry topic has one
 	})
-	revoked := len(buses[0].Health(f.ctx).Groups[0].Partitions)
+	shared, kept := f.owners(), held(0)
 
 	require.NoError(t, buses[1].Shutdown(f.ctx))
 	require.Equal(t, shared, f.owners(), "its partitions wait for it")
@@ -129,8 +127,8 @@ func staticMembersKeepTheirPartitions(t *testing.T, f *fixture) {
 	}
 	f.eventually("all handled", func() bool { return f.committed() == 60 })
 	require.Equal(t, 60, seen.len())
-	require.Len(t, buses[0].Health(f.ctx).Groups[0].Partitions, revoked, "the other notices nothing")
+	require.Equal(t, kept, held(0), "the other notices nothing")
 
 	require.NoError(t, buses[2].ScaleDown(f.ctx))
-	f.eventually("the other has all at once", func() bool { return maps.Equal(f.owners(), map[string]int{"pod-1": 3}) })
+	f.eventually("the other has all at once", func() bool { return held(0) == 4 })
 }

@@ -76,7 +76,7 @@ func healthAndMetrics(t *testing.T, f *fixture) {
 	require.Equal(t, "healthy", h.Status, "%+v", h)
 	require.Equal(t, "connected", h.Kafka)
 	require.EqualValues(t, 10, h.Groups[0].Lag)
-	require.Len(t, h.Groups[0].Partitions, 3)
+	require.Len(t, h.Groups[0].Partitions, 4, "the retry topic's included")
 	close(hold)
 	f.eventually("all handled", func() bool { m := bus.Metrics(); return m.ConsumerLag == 0 && m.MessagesConsumed == 10 })
 	require.Positive(t, bus.Metrics().AvgProcessingTime)

@@ -1,0 +1,152 @@
+package eventbus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// span is what to read of a partition: from start up to before end.
+type span struct {
+	topic      string // Kafka's name
+	partition  int32
+	start, end int64
+}
+
+// limits are where the partitions of some topics begin and where what is committed ends.
+type limits struct{ starts, ends kadm.ListedOffsets }
+
+// limits asks for those of topics, by Kafka's names.
+func (b *Bus) limits(ctx context.Context, topics ...string) (l limits, err error) {
+	if l.starts, err = bounded(ctx, func() (kadm.ListedOffsets, error) { return b.admin.ListStartOffsets(ctx, topics...) }); err != nil {
+		return limits{}, err
+	}
+	l.ends, err = bounded(ctx, func() (kadm.ListedOffsets, error) { return b.admin.ListCommittedOffsets(ctx, topics...) })
+	return l, err
+}
+
+// span is all of a partition.
+func (l limits) span(topic string, partition int32) (span, error) {
+	start, there := l.starts.Lookup(topic, partition)
+	end, also := l.ends.Lookup(topic, partition)
+	if !there || !also {
+		return span{}, fmt.Errorf("topic %s, partition %d: its offsets are not known", topic, partition)
+	}
+	if err := errors.Join(start.Err, end.Err); err != nil {
+		return span{}, fmt.Errorf("topic %s, partition %d: %w", topic, partition, err)
+	}
+	return span{topic: topic, partition: partition, start: start.Offset, end: end.Offset}, nil
+}
+
+// silence is how long a reading waits for records before it asks whether those it waits for were deleted meanwhile.
+const silence = 5 * time.Second
+
+// read gives each the committed records of spans, in the order of their offsets within a partition, until each returns false, all
+// is read, or ctx ends. It reads beside any group and holds no more than what was fetched at once.
+func (b *Bus) read(ctx context.Context, spans []span, each func(*kgo.Record) bool) error {
+	open, start := map[topicPartition]span{}, map[string]map[int32]kgo.Offset{}
+	for _, s := range spans {
+		if s.start >= s.end {
+			continue
+		}
+		open[topicPartition{s.topic, s.partition}] = s
+		if start[s.topic] == nil {
+			start[s.topic] = map[int32]kgo.Offset{}
+		}
+		start[s.topic][s.partition] = kgo.NewOffset().At(s.start)
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	reader, err := kgo.NewClient(append(b.clientOptions(),
+		kgo.ConsumePartitions(start),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the last record before an end may be a transaction's marker
+	)...)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for len(open) > 0 {
+		fetches, err := poll(ctx, reader)
+		if err != nil {
+			return err
+		}
+		if fetches.NumRecords() == 0 {
+			if err := b.closeDeleted(ctx, open); err != nil {
+				return err
+			}
+		}
+		for r := range fetches.RecordsAll() {
+			if !handOut(r, open, each) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// handOut gives a record to each where it belongs to an open span, and closes the span after its last one.
+func handOut(r *kgo.Record, open map[topicPartition]span, each func(*kgo.Record) bool) bool {
+	at := topicPartition{r.Topic, r.Partition}
+	s, reading := open[at]
+	if !reading || r.Offset < s.start { // below: read before the client had to begin again
+		return true
+	}
+	s.start = r.Offset + 1
+	if open[at] = s; s.start >= s.end {
+		delete(open, at)
+	}
+	return r.Offset >= s.end || r.Attrs.IsControl() || each(r)
+}
+
+// poll waits for records, for silence at most.
+func poll(ctx context.Context, reader *kgo.Client) (kgo.Fetches, error) {
+	pctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	fetches := reader.PollFetches(pctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return fetches, lastingError(fetches)
+}
+
+// closeDeleted closes the spans of which nothing is left: nothing would ever come of them.
+func (b *Bus) closeDeleted(ctx context.Context, open map[topicPartition]span) error {
+	topics := map[string]bool{}
+	for at := range open {
+		topics[at.topic] = true
+	}
+	qctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	starts, err := bounded(qctx, func() (kadm.ListedOffsets, error) {
+		return b.admin.ListStartOffsets(qctx, slices.Collect(maps.Keys(topics))...)
+	})
+	if err != nil {
+		return cmp.Or(context.Cause(ctx), b.link.refused()) // else nobody answers: that may pass, and ctx says how long to wait
+	}
+	for at, s := range open {
+		if start, ok := starts.Lookup(at.topic, at.partition); ok && start.Err == nil && start.Offset >= s.end {
+			delete(open, at)
+		}
+	}
+	return nil
+}
+
+// lastingError is the first error of a poll that waiting does not mend; the client tries the others again.
+func lastingError(fetches kgo.Fetches) error {
+	for _, e := range fetches.Errors() {
+		if isRefusal(e.Err) {
+			return fmt.Errorf("topic %s: %w", e.Topic, e.Err)
+		}
+	}
+	return nil
+}
