@@ -135,7 +135,7 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 func closeAll(consumers []*consumer) {
 	for _, c := range consumers {
 		c.quit()
-		c.client.CloseAllowingRebalance()
+		waitFor(c.client.CloseAllowingRebalance, drainGrace) // they may have begun to join, at a broker that is frozen
 	}
 }
 

@@ -217,7 +217,10 @@ func (c *consumer) shrinkMaps() {
 
 // commitFailed names what lasts. A rebalance under way refuses commits as a matter of course.
 func (c *consumer) commitFailed(err error) {
-	for _, passing := range []error{kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.RequestTimedOut, context.DeadlineExceeded} {
+	for _, passing := range []error{
+		kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.StaleMemberEpoch, kerr.FencedMemberEpoch,
+		kerr.RequestTimedOut, context.DeadlineExceeded,
+	} {
 		if errors.Is(err, passing) {
 			return
 		}

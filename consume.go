@@ -209,11 +209,23 @@ func (c *consumer) run(ctx context.Context) error {
 	c.leave()
 	c.quit()
 	err := c.failed()
-	if !waitFor(c.workers.Wait, drainGrace) || unfinished > 0 {
+	ended := waitFor(c.workers.Wait, drainGrace)
+	behind := max(unfinished, c.leftBehind())
+	if !ended {
+		behind = max(behind, 1) // a hook that hangs
+	}
+	if behind > 0 {
 		err = errors.Join(err, fmt.Errorf("eventbus: Subscription %q: %d handlers did not end within DrainTimeout %v and were left behind; their events come again",
-			c.sub.Group, max(unfinished, 1), c.sub.DrainTimeout))
+			c.sub.Group, behind, c.sub.DrainTimeout))
 	}
 	return err
+}
+
+// leftBehind is how many tries still run that outlasted their assignment, those of earlier rebalances included.
+func (c *consumer) leftBehind() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.left)
 }
 
 // waitFor says whether f has returned within d; else f goes on alone.
