@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,7 +73,7 @@ func keep(t *testing.T, entries []ledger.Entry) string {
 	t.Helper()
 	dir := cmp.Or(os.Getenv("EVENTBUS_SIM_DIR"), filepath.Join(os.TempDir(), "eventbus-sim"))
 	require.NoError(t, os.MkdirAll(dir, 0o755))
-	f, err := os.CreateTemp(dir, "history-*.jsonl")
+	f, err := os.CreateTemp(dir, strings.ReplaceAll(t.Name(), "/", "-")+"-*.jsonl")
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	require.NoError(t, ledger.Save(f.Name(), entries))

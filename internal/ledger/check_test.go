@@ -183,11 +183,13 @@ func TestCheck(t *testing.T) {
 		"duplicate: trouble that was over":          {tell(inLog("k"), assignedA, trouble(ledger.TroubleBegan), trouble(ledger.TroubleOver), a0, owner(ledger.Released, "a"), assignedB, handled("b0")), []ledger.Promise{ledger.OnlyOnce}},
 		"duplicate: left behind":                    {tell(inLog("k"), assignedA, begin("a0", "k", true), cancelled("a0"), owner(ledger.Released, "a"), assignedB, handled("b0"), ended("a0", ledger.OK)), nil},
 
-		"letter: twice":                   {tell(inLog("k"), letter("a0"), letter("a0"), letterRead(0), letterRead(0)), []ledger.Promise{ledger.OneLetter}},
-		"letter: twice in the log":        {tell(inLog("k"), letter("a0"), letterRead(0), letterRead(0)), []ledger.Promise{ledger.OneLetter}},
-		"letter: twice, a crash":          {tell(inLog("k"), letter("a0"), crash("a"), letter("b0"), letterRead(0), letterRead(0)), nil},
-		"letter: after the success":       {tell(inLog("k"), a0, letter("a0"), letterRead(0)), []ledger.Promise{ledger.NoLetterForDone}},
-		"letter: after another's success": {tell(inLog("k"), a0, crash("a"), failed("b0"), letter("b0"), letterRead(0)), nil},
+		"letter: twice":                                    {tell(inLog("k"), letter("a0"), letter("a0"), letterRead(0), letterRead(0)), []ledger.Promise{ledger.OneLetter}},
+		"letter: twice in the log":                         {tell(inLog("k"), letter("a0"), letterRead(0), letterRead(0)), []ledger.Promise{ledger.OneLetter}},
+		"letter: twice, a crash":                           {tell(inLog("k"), letter("a0"), crash("a"), letter("b0"), letterRead(0), letterRead(0)), nil},
+		"letter: after the success":                        {tell(inLog("k"), a0, letter("a0"), letterRead(0)), []ledger.Promise{ledger.NoLetterForDone}},
+		"letter: late, from before the partition was lost": {tell(inLog("k"), assignedA, failed("a0"), owner(ledger.Lost, "a"), assignedB, handled("b0"), committed(1), owner(ledger.Released, "b"), assignedA, letter("a0"), letterRead(0)), nil},
+		"letter: by an owner that could know":              {tell(inLog("k"), assignedA, a0, committed(1), owner(ledger.Lost, "a"), assignedB, failed("b0"), letter("b0"), letterRead(0)), []ledger.Promise{ledger.NoLetterForDone}},
+		"letter: after another's success":                  {tell(inLog("k"), a0, crash("a"), failed("b0"), letter("b0"), letterRead(0)), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := ledger.Check(test.history)

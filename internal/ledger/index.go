@@ -156,11 +156,23 @@ func (p *part) finish() {
 		}
 	}
 	for _, l := range p.letters {
-		p.ends[l.Offset] = append(p.ends[l.Offset], end{l, l})
+		p.ends[l.Offset] = append(p.ends[l.Offset], end{p.decided(l), l})
 	}
 	for _, ends := range p.ends {
 		slices.SortFunc(ends, func(a, b end) int { return cmp.Compare(a.done.Seq, b.done.Seq) })
 	}
+}
+
+// decided is the try after which a member wrote a letter, which may be acknowledged much later; the letter itself where there was none, because the
+// record could not be decoded.
+func (p *part) decided(letter Entry) Entry {
+	decided := letter
+	for _, t := range p.tries {
+		if t.began.Member == letter.Member && t.began.Offset == letter.Offset && t.to() < letter.Seq {
+			decided = t.began
+		}
+	}
+	return decided
 }
 
 // done is when an offset was first done, never if it was not.
