@@ -29,14 +29,15 @@ type assignment struct {
 
 	// What follows is guarded by consumer.mu.
 	part     *engine.Partition[*task]
-	id       [16]byte  // of the topic; zero where the broker has none
-	lineage  uint32    // which topic of that name
-	start    int64     // where it will begin, for health, until the first record has come; -1: not known
-	end      int64     // the partition's end as last seen
-	headTime time.Time // the newest record's time as last seen
-	doneTime time.Time // that of a record that was done lately
-	paused   string    // why it is not fetched, "" if it is
-	ahead    bool      // what is left of this poll lies above where it begins: see replaceLocked
+	id       [16]byte         // of the topic; zero where the broker has none
+	lineage  uint32           // which topic of that name
+	start    int64            // where it will begin, for health, until the first record has come; -1: not known
+	end      int64            // the partition's end as last seen
+	headTime time.Time        // the newest record's time as last seen
+	doneTime time.Time        // that of a record that was done lately
+	paused   string           // why it is not fetched, "" if it is
+	ahead    bool             // the client fetches from above where it begins: see setBack
+	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
 }
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
@@ -81,6 +82,16 @@ func (c *consumer) onOffsetsFetched(_ context.Context, _ *kgo.Client, resp *kmsg
 		}
 	}
 	return nil
+}
+
+// beginLocked says where an assignment begins, in place of what the client has fetched.
+func (a *assignment) beginLocked(at fetched) {
+	a.start = at.offset
+	a.from = &kgo.EpochOffset{Epoch: at.epoch, Offset: at.offset}
+	if at.offset < 0 {
+		a.from.Offset = kgo.NewOffset().AtStart().EpochOffset().Offset
+	}
+	a.consumer.fetched = append(a.consumer.fetched, at)
 }
 
 // resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
@@ -191,6 +202,8 @@ func (c *consumer) fetchingLocked(a *assignment) {
 	}
 	why := c.engine.Full(a.part, a.paused != "")
 	switch {
+	case a.ahead:
+		why = pausedAhead
 	case c.held:
 		why = pausedByUser
 	case why == "held":
@@ -212,6 +225,7 @@ func (c *consumer) fetchingLocked(a *assignment) {
 const (
 	pausedByUser     = "by Pause"
 	pausedDownstream = "downstream"
+	pausedAhead      = "to begin anew"
 )
 
 // stopLocked has nothing more of the assignment start.

@@ -155,24 +155,6 @@ func (c *consumer) addMaps(req *kmsg.OffsetCommitRequest, chosen chosenCommits) 
 	}
 }
 
-func (c *consumer) lastSession() session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.session
-}
-
-func (c *consumer) isJoining() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.joining
-}
-
-func (c *consumer) setJoining(joining bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.joining = joining
-}
-
 func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, chosen chosenCommits) {
 	names := map[[16]byte]string{} // newer brokers answer by the topic's id
 	for _, t := range req.Topics {

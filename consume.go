@@ -42,14 +42,16 @@ type consumer struct {
 	retrying map[string]bool    // retry topics that are consumed
 	held     bool               // by Pause
 	joined   bool
-	session  session   // of the group, the last that has begun
-	joining  bool      // it has ended, and the next one has not begun
-	wasReady bool      // FailFast is for the start
-	fatal    error     // why the consumer ended by itself
-	looked   bool      // an inspection has seen the topics
-	giving   int       // releases under way, in which nobody polls
-	draining bool      // no assignment starts any more
-	polled   time.Time // when a poll last returned
+	session  session                     // of the group, the last that has begun
+	joining  bool                        // it has ended, and the next one has not begun
+	joinedAt time.Time                   // when it ended
+	expelled map[topicPartition]struct{} // given up in between, and known to the client as if they were not
+	wasReady bool                        // FailFast is for the start
+	fatal    error                       // why the consumer ended by itself
+	looked   bool                        // an inspection has seen the topics
+	giving   int                         // releases under way, in which nobody polls
+	draining bool                        // no assignment starts any more
+	polled   time.Time                   // when a poll last returned
 	troubles map[string]trouble
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
@@ -110,7 +112,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription, retrying map[string]bool) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
-		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, left: map[*item]struct{}{},
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
@@ -147,6 +149,7 @@ func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
 var (
 	_ kgo.HookNewClient        = (*consumer)(nil)
 	_ kgo.HookGroupManageError = (*consumer)(nil)
+	_ kgo.HookBrokerWrite      = (*consumer)(nil)
 )
 
 func wrap(middleware []Middleware) RawHandler {
@@ -200,6 +203,7 @@ func (c *consumer) run(ctx context.Context) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })
+	helpers.Go(func() { c.sessionLoop(background) })
 
 	c.poll(ctx)
 	unfinished := c.release(c.drain(), c.sub.DrainTimeout)
@@ -256,10 +260,15 @@ func (c *consumer) failed() error {
 // poll fetches and hands out until ctx ends.
 func (c *consumer) poll(ctx context.Context) {
 	for ctx.Err() == nil {
-		pctx, cancel := context.WithTimeout(ctx, pollTimeout)
+		timeout := pollTimeout
+		if c.findStarts(ctx) {
+			timeout = 0 // the client is to be set back
+		}
+		pctx, cancel := context.WithTimeout(ctx, timeout)
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.dispatch(fetches)
+		c.setBack()
 		c.client.AllowRebalance() // the gate is held only while handing out
 		if fetches.IsClientClosed() {
 			c.fail(fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed))
@@ -284,9 +293,6 @@ func (c *consumer) dispatch(fetches kgo.Fetches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.polled = time.Now()
-	for _, a := range c.assigned {
-		a.ahead = false
-	}
 }
 
 // assignment returns that of fetched records, nil where nobody wants them.
@@ -317,17 +323,13 @@ func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
 	})
 	c.abandonLocked(old)
 	a := newAssignment(c.handling, c, old.topic, old.partition)
-	a.paused, a.start = old.paused, from.offset
+	a.paused = old.paused
 	c.assigned[topicPartition{a.topic, a.partition}] = a
-	c.fetched = append(c.fetched, from)
-	if from.offset == offset {
+	a.beginLocked(from)
+	if a.ahead = from.offset < offset; !a.ahead {
 		return a
 	}
-	a.ahead = true
 	c.fetchingLocked(a)
-	c.afterLocked(func() {
-		c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{a.topic: {a.partition: {Epoch: from.epoch, Offset: from.offset}}})
-	})
 	return nil
 }
 

@@ -16,6 +16,8 @@ import (
 func (c *consumer) noteFailureLocked(it *item, probe bool, now time.Time) bool {
 	t := it.Value
 	r := t.of.route
+	lastResort := t.lastResort
+	t.lastResort = false
 	if !t.class.mayBeOutage() {
 		if probe && t.class == ClassPanic {
 			r.breaker.ProbeFailed(now)
@@ -32,7 +34,16 @@ func (c *consumer) noteFailureLocked(it *item, probe bool, now time.Time) bool {
 	case !t.proven() && r.breaker.Failed(it.Key(), t.started, now): // an event that fails where others succeed says nothing of an outage
 		c.openedLocked(r)
 	}
+	if lastResort && now.Sub(t.first) >= r.retry.OutageHold && c.holdsUpLocked(it) {
+		t.spent = max(t.spent, t.fails-1)
+		return false
+	}
 	return r.breaker.Open()
+}
+
+// holdsUpLocked says whether others wait for the event that may be good: behind it, or unfetched because the partition takes no more.
+func (c *consumer) holdsUpLocked(it *item) bool {
+	return c.engine.Behind(it) > 0 || c.engine.Full(it.Part(), it.Value.of.paused != "") != ""
 }
 
 // proven says whether the event itself is to blame: another one of its route began after it first failed, and succeeded before its last try
@@ -123,7 +134,8 @@ func (c *consumer) probeLocked(r *route) *item {
 	for it != nil && c.waitsLocked(it) {
 		it = c.engine.NextOf(r.n)
 	}
-	if it == nil {
+	lastResort := it == nil
+	if lastResort {
 		if it = c.earliestParked(r); it == nil {
 			return nil
 		}
@@ -132,7 +144,7 @@ func (c *consumer) probeLocked(r *route) *item {
 		it = c.engine.NextOf(r.n)
 	}
 	r.breaker.Probe()
-	it.Value.probe = true
+	it.Value.probe, it.Value.lastResort = true, lastResort
 	return it
 }
 

@@ -48,7 +48,7 @@ type PartitionHealth struct {
 	Bytes   int           `json:"bytes"`  // memory that they take
 	Span    int64         `json:"span"`   // from Position to the last record fetched
 	// Paused says why the partition is not fetched: a limit that is reached ("records in flight", "bytes in flight", "span", "in flight on
-	// the bus"), "downstream", or "by Pause". "" while it is.
+	// the bus"), "downstream", "by Pause", or "to begin anew", for as long as it is not known from where. "" while it is.
 	Paused string `json:"paused,omitempty"`
 	// Waiting says what the first event that waits, waits for: its next try, its dead letter, or the end of a handler of its key that was
 	// left behind when the partition was away.

@@ -1,7 +1,6 @@
 package eventbus
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -26,9 +25,10 @@ func (c *consumer) sendLetterLocked(it *item) {
 	t.timer = time.AfterFunc(patience, func() {
 		c.trouble(letterTrouble(topic), fmt.Errorf("a dead letter is not acknowledged by %s", topic))
 	})
+	// Its ctx ends with the assignment: what is not on its way by then would be a letter about an event that somebody else handles.
 	record := t.letter.record(t.record, t.origin(), topic, c.group, t.trims)
 	c.afterLocked(func() {
-		c.bus.letters.Produce(context.Background(), record, func(_ *kgo.Record, err error) { c.letterResult(it, err) })
+		c.bus.letters.Produce(t.of.ctx, record, func(_ *kgo.Record, err error) { c.letterResult(it, err) })
 	})
 	if c.bus.bug == engine.ForgetLetter {
 		c.engine.Done(it)

@@ -198,6 +198,48 @@ func TestABreakerThatPoisonOpenedCloses(t *testing.T) {
 	})
 }
 
+// Bad events must not keep those from being fetched that would prove them bad: neither by what waits behind them, nor by their number.
+func TestABreakerDoesNotStayOpenOverBadEventsAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		limit  int // 0: the default
+		within time.Duration
+	}{
+		"the partition takes more": {0, time.Minute}, "the partition takes no more": {15, 6 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(nil)
+				var seen journal
+				publish := func(id string, n int) {
+					for i := range n {
+						require.NoError(t, bus.Publish(context.Background(), w.order(id, i)))
+					}
+				}
+				for i := range 5 {
+					publish(fmt.Sprint("bad", i), 1)
+				}
+				publish("bad0", 10)
+				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+					if e.Payload.ID == "good" {
+						seen.add("%d", e.Payload.Number)
+						return nil
+					}
+					return errors.New("no")
+				}, nil, func(s *eventbus.Subscription) { s.MaxInFlight = test.limit })
+				time.Sleep(10 * time.Second)
+				require.Equal(t, "downstream", bus.Health(context.Background()).Groups[0].Paused)
+				publish("good", 10)
+				if test.limit > 0 {
+					time.Sleep(4*time.Minute + 30*time.Second)
+					require.Zero(t, w.held(orders+".dlq.group"), "it may be an outage")
+				}
+				time.Sleep(test.within - w.took())
+				require.Len(t, seen.all(), 10)
+			})
+		})
+	}
+}
+
 // What is down is what one handler calls: the others go on, and their successes prove nothing for it.
 func TestAnOutagePausesItsRouteOnly(t *testing.T) {
 	inWorld(t, func(w *world) {

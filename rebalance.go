@@ -11,12 +11,6 @@ import (
 	"github.com/dreamscape/eventbus/internal/engine"
 )
 
-// session is who the consumer is to its group between two rebalances.
-type session struct {
-	member     string
-	generation int32
-}
-
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.mu.Lock()
@@ -31,8 +25,12 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 		for _, p := range partitions {
 			a := newAssignment(c.handling, c, topic, p)
 			c.assigned[topicPartition{topic, p}] = a
+			delete(c.expelled, topicPartition{topic, p})
 			c.fetchingLocked(a)
 		}
+	}
+	if !c.draining {
+		c.takeBackLocked()
 	}
 	c.unlock()
 	select {
@@ -112,6 +110,7 @@ func (c *consumer) take(parts map[string][]int32) []*assignment {
 	for topic, partitions := range parts {
 		for _, p := range partitions {
 			key := topicPartition{topic, p}
+			delete(c.expelled, key)
 			if a := c.assigned[key]; a != nil {
 				taken = append(taken, a)
 				if c.bus.bug != engine.NoOwnership {

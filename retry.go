@@ -25,7 +25,9 @@ type RetryPolicy struct {
 	// it counts as one of the handler. Default: nil, every error is worth another try.
 	Classify func(error) Class
 	// OutageHold is how long an event whose tries are used up is held back from the dead letters, and tried on, while no other event of
-	// its route has succeeded since it first failed: what the handler calls may be down, and the event may be good. Negative: not at all.
+	// its route has succeeded since it first failed: what the handler calls may be down, and the event may be good. While the route is
+	// paused for an outage, an event is given up after that time only where others wait for it and all that could be tried have failed.
+	// Negative: not at all.
 	// Default: 5 min.
 	OutageHold time.Duration
 }

@@ -33,6 +33,7 @@ type task struct {
 	started     time.Time // when the running, or the last, try began
 	proof       time.Time // what was known then of the route's successes
 	probe       bool      // the running try probes an open breaker
+	lastResort  bool      // and every event at hand has failed before
 	next        time.Time // when the next try is due
 	asked       bool      // by RetryAfter: not before
 	timer       *time.Timer

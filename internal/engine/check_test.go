@@ -94,7 +94,7 @@ func (m *model) checkFull(l *life, bytes int) {
 		return
 	}
 	why := m.engine.Full(l.part, l.paused)
-	want := l.full(m.limits, m.plain.held[l.route])
+	want := l.full(m.limits, m.plain.held[l.route], len(m.plain.ready[l.route]) > 0)
 	m.must((why != "") == want, "%v with %d records of %d bytes from %d to %d, paused: %v: it is full: %q", l, len(l.flight), bytes,
 		l.position(), l.head, l.paused, why)
 	m.must(len(l.flight) < m.limits.Records+batch, "%v holds %d records", l, len(l.flight))

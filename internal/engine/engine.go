@@ -53,7 +53,6 @@ type Item[T any] struct {
 	key    Key[T]
 	size   int
 	state  state
-	tried  bool
 	marked bool
 }
 
@@ -102,7 +101,6 @@ func (e *Engine[T]) Add(p *Partition[T], r Record[T]) *Item[T] {
 	}
 	p.items[it.Offset] = it
 	p.bytes += r.Size
-	p.untried++
 	e.budget.add(1, r.Size)
 	e.routes[p.route].lanes.Push(it.key, it)
 	return it
@@ -139,10 +137,6 @@ func (e *Engine[T]) NextOf(route int) *Item[T] {
 	_, it, ok := e.routes[route].lanes.Next()
 	if !ok {
 		return nil
-	}
-	if !it.tried {
-		it.tried = true
-		it.part.untried--
 	}
 	it.state = running
 	it.part.running[it] = struct{}{}

@@ -45,7 +45,6 @@ type event struct {
 	lane lane
 	item *engine.Item[*event]
 	is   phase
-	once bool // it was started
 }
 
 type phase string
@@ -129,14 +128,13 @@ func (l *life) end(ev *event) {
 	l.flight = slices.DeleteFunc(l.flight, func(other *event) bool { return other == ev })
 }
 
-// full says whether fetching has to pause, or to stay paused.
-func (l *life) full(limits engine.Limits, held bool) bool {
-	untried, bytes := false, 0
+// full says whether fetching has to pause, or to stay paused; held, that its route is; ready, that something may start.
+func (l *life) full(limits engine.Limits, held, ready bool) bool {
+	bytes := 0
 	for _, ev := range l.flight {
-		untried = untried || !ev.once
 		bytes += ev.size
 	}
-	reached := func(n, limit int64) bool { return n >= limit || l.paused && n > limit/2 }
-	return held && untried || reached(int64(len(l.flight)), int64(limits.Records)) || reached(int64(bytes), int64(limits.Bytes)) ||
+	reached := func(n, limit int64) bool { return n >= limit || l.paused && !held && n > limit/2 }
+	return held && ready || reached(int64(len(l.flight)), int64(limits.Records)) || reached(int64(bytes), int64(limits.Bytes)) ||
 		reached(l.head-l.position(), limits.Span)
 }

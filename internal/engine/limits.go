@@ -36,8 +36,10 @@ const Share = 100
 
 // Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
 func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
-	switch held := e.routes[p.route].held; {
-	case held && p.untried > 0: // one that nobody has tried is enough to probe with
+	held := e.routes[p.route].held
+	paused = paused && !held // without anything to probe with, there is no time to wait until there is much room
+	switch {
+	case held && e.routes[p.route].lanes.Ready() > 0: // one that may start is enough
 		return "held"
 	case full(int64(len(p.items)), int64(e.limits.Records), paused):
 		return "records in flight"

@@ -61,6 +61,22 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// What waits behind a failing event of its key cannot be tried, so it is nothing to probe with.
+func TestHeldFetchesUntilAnEventMayStart(t *testing.T) {
+	e := engine.New[int](1, 1, engine.Limits{Records: 10, Bytes: 10_000, Span: 1000}, engine.NewBudget(1000, 10_000))
+	p := e.Assign(0)
+	add := func(offset int64, key string) {
+		e.Add(p, engine.Record[int]{Offset: offset, Size: 1, Key: key, Keyed: true})
+	}
+	add(0, "k")
+	e.Park(e.Next())
+	e.Hold(0, true)
+	add(1, "k")
+	require.Empty(t, e.Full(p, false))
+	add(2, "l")
+	require.Equal(t, "held", e.Full(p, false))
+}
+
 // All engines of a bus share a budget, but none of their partitions is left without a share.
 func TestBudgetIsSharedByEngines(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)

@@ -274,7 +274,7 @@ func (m *model) started(it *engine.Item[*event], want *event) {
 		m.must(other.lane != ev.lane || other.is != running, "%v is started beside %v of its lane", ev, other)
 	}
 	m.must(ev == want, "%v is started, and %v was ready for longer", ev, want)
-	ev.is, ev.once = running, true
+	ev.is = running
 }
 
 // handle ends a running event well. What a partition that stops still runs counts as well.

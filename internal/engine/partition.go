@@ -22,7 +22,6 @@ type Partition[T any] struct {
 	running map[*Item[T]]struct{}
 	waiting map[*Item[T]]struct{} // parked or settling
 	bytes   int
-	untried int // items that no try has started of
 	skipped int64
 
 	committed int64  // the offset last acknowledged, -1 for none

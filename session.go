@@ -1,0 +1,250 @@
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dreamscape/eventbus/internal/progress"
+)
+
+// session is who the consumer is to its group between two rebalances.
+type session struct {
+	member     string
+	generation int32
+}
+
+func (c *consumer) lastSession() session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
+}
+
+func (c *consumer) isJoining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.joining
+}
+
+func (c *consumer) setJoining(joining bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if joining && !c.joining {
+		c.joinedAt = time.Now()
+	}
+	c.joining = joining
+}
+
+// Between two sessions of the classic protocol a member keeps what it has, in the belief that the group waits for it. Where it does not, because a
+// request or an answer was lost, others handle those partitions already. The client keeps them all the same: it joins under a new id when it is told
+// that the old one is unknown, and waits for an answer for as long as RebalanceTimeout. So the bus looks after it: at each JoinGroup that
+// the client sends, and by heartbeats of its own.
+
+// OnBrokerWrite is called after each request.
+func (c *consumer) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if kmsg.Key(key) == kmsg.JoinGroup {
+		c.lookAtMember()
+	}
+}
+
+// lookAtMember gives everything up where the client joins as another member than the one that has the partitions.
+func (c *consumer) lookAtMember() {
+	member, _ := c.client.GroupMetadata()
+	c.mu.Lock()
+	defer c.unlock()
+	if c.joining && member != c.session.member {
+		c.expelLocked("the group does not know this member any longer")
+	}
+}
+
+// sessionLoop looks after the session while the client joins, until ctx ends.
+func (c *consumer) sessionLoop(ctx context.Context) {
+	if c.sub.Protocol != ProtocolClassic {
+		return // the others hear of it by their next heartbeat
+	}
+	known, wait := time.Time{}, sessionInterval // when the group last took this member for one
+	for sleep(ctx, wait) {
+		wait = sessionInterval
+		joining, since := c.joiningSince()
+		if !joining {
+			continue
+		}
+		if since.After(known) {
+			known = since
+		}
+		known = c.lookAtSession(ctx, known)
+		wait = min(wait, max(time.Until(known.Add(c.sub.SessionTimeout)), time.Millisecond))
+	}
+}
+
+const (
+	sessionInterval = time.Second
+	// answerGrace is what an answer to the client's JoinGroup gets that may be on its way beside that to a heartbeat.
+	answerGrace = 200 * time.Millisecond
+)
+
+func (c *consumer) joiningSince() (bool, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.joining && len(c.assigned) > 0, c.joinedAt
+}
+
+// lookAtSession asks whether the session still counts, and gives everything up where it does not, or where nobody has said so for SessionTimeout:
+// by then the group has taken the member for dead. It returns when the group last took this member for one.
+func (c *consumer) lookAtSession(ctx context.Context, known time.Time) time.Time {
+	c.lookAtMember()
+	last := c.lastSession()
+	unanswered := func() bool {
+		_, generation := c.client.GroupMetadata()
+		return generation == last.generation
+	}
+	if unanswered() { // once it has joined, a heartbeat would only hide from the group that what follows was lost
+		asked := time.Now()
+		ctx, cancel := context.WithDeadline(ctx, known.Add(c.sub.SessionTimeout))
+		defer cancel()
+		err := c.heartbeat(ctx, last)
+		switch {
+		case err == nil, errors.Is(err, kerr.RebalanceInProgress):
+			return asked
+		case errors.Is(err, kerr.UnknownMemberID), errors.Is(err, kerr.FencedInstanceID):
+			c.expel(last, "the group does not know this member any longer")
+		case errors.Is(err, kerr.IllegalGeneration):
+			if sleep(ctx, answerGrace) && unanswered() {
+				c.expel(last, "the group has rebalanced without this member")
+			}
+		}
+	}
+	if time.Since(known) >= c.sub.SessionTimeout {
+		c.expel(last, "nothing was heard of the group for SessionTimeout")
+	}
+	return known
+}
+
+func (c *consumer) heartbeat(ctx context.Context, s session) error {
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation = c.group, s.member, s.generation
+	if c.sub.InstanceID != "" {
+		req.InstanceID = &c.sub.InstanceID
+	}
+	resp, err := bounded(ctx, func() (*kmsg.HeartbeatResponse, error) { return req.RequestWith(ctx, c.client) })
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// expel gives everything up, unless the next session has begun meanwhile.
+func (c *consumer) expel(s session, why string) {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.joining && c.session == s {
+		c.expelLocked(why)
+	}
+}
+
+// expelLocked gives all partitions up that others may have by now, without waiting for anything. The client does not know, and may have some of
+// them in its next session as if nothing had happened: see takeBackLocked.
+func (c *consumer) expelLocked(why string) {
+	if len(c.assigned) == 0 {
+		return
+	}
+	c.joined = false
+	n := len(c.assigned)
+	for key, a := range c.assigned {
+		delete(c.assigned, key)
+		c.expelled[key] = struct{}{}
+		c.abandonLocked(a)
+	}
+	c.feedLocked()
+	c.afterLocked(func() {
+		c.log.Warn("partitions are given up; what was in flight comes again", "why", why, "count", n)
+		c.bus.change()
+	})
+}
+
+// takeBackLocked begins those partitions anew that were given up and that the client has kept, where the group has committed: the client is where it
+// was then, and others may have come further, or not so far.
+func (c *consumer) takeBackLocked() {
+	for key := range c.expelled {
+		a := newAssignment(c.handling, c, key.topic, key.partition)
+		a.ahead = true
+		c.assigned[key] = a
+		c.client.ResumeFetchPartitions(map[string][]int32{key.topic: {key.partition}})
+		c.fetchingLocked(a)
+	}
+	clear(c.expelled)
+}
+
+// findStarts finds out where those assignments begin that the client is ahead of, and says whether it is to be set back.
+func (c *consumer) findStarts(ctx context.Context) bool {
+	known, unknown := c.ahead()
+	if len(unknown) == 0 {
+		return len(known) > 0
+	}
+	asking, cancel := context.WithTimeout(ctx, contactTimeout)
+	defer cancel()
+	committed, err := bounded(asking, func() (kadm.OffsetResponses, error) { return c.bus.admin.FetchOffsets(asking, c.group) })
+	if err != nil {
+		sleep(ctx, backOff(1)) // asked again before the next poll
+		return len(known) > 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range unknown {
+		at, ok := committed.Lookup(a.topic, a.partition)
+		if ok && at.Err != nil {
+			continue
+		}
+		start := fetched{topic: a.topic, partition: a.partition, offset: -1, epoch: -1}
+		if ok && at.At >= 0 {
+			start.offset, start.epoch = at.At, at.LeaderEpoch
+			start.done, _ = progress.Decode(at.Metadata) // anybody else's means that there is no map
+		}
+		a.beginLocked(start)
+		known = append(known, a)
+	}
+	return len(known) > 0
+}
+
+// ahead returns the assignments that the client is ahead of: those of which it is known where they begin, and the others.
+func (c *consumer) ahead() (known, unknown []*assignment) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.assigned {
+		switch {
+		case !a.ahead:
+		case a.from == nil:
+			unknown = append(unknown, a)
+		default:
+			known = append(known, a)
+		}
+	}
+	return known, unknown
+}
+
+// setBack has the client fetch from where assignments begin. Only the poll loop may call it, while no rebalance can begin.
+func (c *consumer) setBack() {
+	known, _ := c.ahead()
+	if len(known) == 0 {
+		return
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for _, a := range known {
+		if offsets[a.topic] == nil {
+			offsets[a.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[a.topic][a.partition] = *a.from
+	}
+	c.client.SetOffsets(offsets)
+	c.mu.Lock()
+	defer c.unlock()
+	for _, a := range known {
+		a.ahead = false
+		c.fetchingLocked(a)
+	}
+}
