@@ -29,13 +29,14 @@ type assignment struct {
 
 	// What follows is guarded by consumer.mu.
 	part     *engine.Partition[*task]
-	id       [16]byte         // of the topic; zero where the broker has none
-	lineage  uint32           // which topic of that name
-	start    int64            // where it will begin, for health, until the first record has come; -1: not known
-	end      int64            // the partition's end as last seen
-	headTime time.Time        // the newest record's time as last seen
-	doneTime time.Time        // that of a record that was done lately
-	paused   string           // why it is not fetched, "" if it is
+	id       [16]byte  // of the topic; zero where the broker has none
+	lineage  uint32    // which topic of that name
+	start    int64     // where it will begin, for health, until the first record has come; -1: not known
+	end      int64     // the partition's end as last seen
+	headTime time.Time // the newest record's time as last seen
+	doneTime time.Time // that of a record that was done lately
+	paused   string    // why it is not fetched, "" if it is
+	letters  letterQueue
 	ahead    bool             // the client fetches from above where it begins: see setBack
 	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
 }

@@ -55,8 +55,8 @@ func (b *Bus) producerOptions() []kgo.Opt {
 func (b *Bus) letterOptions() []kgo.Opt {
 	return append(b.producerOptions(),
 		kgo.RecordPartitioner(samePartition),
-		kgo.MaxBufferedRecords(1<<20),     // one an assigned partition at most, and none may wait for room
-		kgo.ProducerBatchMaxBytes(64<<20), // the topic's own limit decides: a dead letter is larger than its event
+		kgo.MaxBufferedRecords(1<<20),     // none may wait for room
+		kgo.ProducerBatchMaxBytes(64<<20), // the topic's own limit decides: a dead letter is larger than its event; see letterWindow
 	)
 }
 

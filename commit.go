@@ -161,6 +161,7 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 		names[t.TopicID] = t.Topic
 	}
 	var failed error
+	tooLarge := false
 	for _, t := range resp.Topics {
 		name := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
@@ -168,11 +169,14 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 			case err == nil:
 				c.noteCommit(chosen[topicPartition{name, p.Partition}])
 			case errors.Is(err, kerr.OffsetMetadataTooLarge):
-				c.shrinkMaps()
+				tooLarge = true
 			default:
 				failed = err
 			}
 		}
+	}
+	if tooLarge {
+		c.shrinkMaps()
 	}
 	if failed != nil {
 		c.commitFailed(failed)

@@ -390,27 +390,31 @@ func (c *consumer) tellHandled(t *task, f failure) {
 	if t.raw != nil {
 		info.EventID, info.Source, info.CorrelationID = t.raw.EventID, t.raw.Source, t.raw.CorrelationID
 	}
-	for _, h := range c.bus.cfg.Hooks {
+	c.bus.tell(func(h Hooks) {
 		if h.Handled != nil {
 			h.Handled(info)
 		}
-	}
+	})
 }
 
 // parked is what health, metrics and hooks show of a task that waits.
 func (t *task) parked(behind int) ParkedKey {
+	next := t.next
+	if b := &t.of.route.breaker; b.Open() { // then it may be the next probe at the earliest
+		next = laterOf(next, b.Next())
+	}
 	return ParkedKey{
 		Topic: t.of.topic, Partition: t.of.partition, Offset: t.record.Offset, KeyHash: KeyHash(t.record.Key),
-		Attempts: t.spent, FirstFailedAt: t.first, NextTry: t.next, Class: t.class, Behind: behind,
+		Attempts: t.spent, FirstFailedAt: t.first, NextTry: next, Class: t.class, Behind: behind,
 	}
 }
 
 func (c *consumer) tellParked(k ParkedKey) {
-	for _, h := range c.bus.cfg.Hooks {
+	c.bus.tell(func(h Hooks) {
 		if h.Parked != nil {
 			h.Parked(k)
 		}
-	}
+	})
 }
 
 // assignments returns those of this moment.

@@ -1,6 +1,7 @@
 package eventbus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,32 @@ func TestAPayloadTypeThatPanicsIsDeadLettered(t *testing.T) {
 		cancel()
 		require.NoError(t, <-ended)
 	})
+}
+
+// Dead letters that are written at once share a batch. A broker that finds that too large refuses letters that it would take one by one.
+func TestABurstOfDeadLettersKeepsItsReasons(t *testing.T) {
+	const n = 600
+	for name, limit := range map[string]string{"a topic as usual": "1048588", "a topic that takes little": "40000"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus, cl := w.bus(nil), w.raw()
+				_, err := kadm.NewClient(cl).CreateTopic(context.Background(), 1, 1, map[string]*string{"max.message.bytes": &limit}, orders+".dlq.burst")
+				require.NoError(t, err)
+				for i := range n {
+					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Key: fmt.Append(nil, i), Value: bytes.Repeat([]byte("no event "), 2500)}, nil)
+				}
+				require.NoError(t, cl.Flush(context.Background()))
+				w.run(bus, ignore, nil, func(s *eventbus.Subscription) { s.Group = "burst" })
+				w.until("all are given up", func() bool { return w.held(orders+".dlq.burst") == n })
+				for _, r := range w.read(orders+".dlq.burst", n) {
+					letter, err := eventbus.ParseDeadLetter(r)
+					require.NoError(t, err)
+					require.NotEmpty(t, letter.Error)
+				}
+				require.Empty(t, bus.Health(context.Background()).Error)
+			})
+		})
+	}
 }
 
 func TestStuckDeadLettersStopInTime(t *testing.T) {

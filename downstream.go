@@ -34,16 +34,11 @@ func (c *consumer) noteFailureLocked(it *item, probe bool, now time.Time) bool {
 	case !t.proven() && r.breaker.Failed(it.Key(), t.started, now): // an event that fails where others succeed says nothing of an outage
 		c.openedLocked(r)
 	}
-	if lastResort && now.Sub(t.first) >= r.retry.OutageHold && c.holdsUpLocked(it) {
-		t.spent = max(t.spent, t.fails-1)
+	if lastResort && now.Sub(t.first) >= r.retry.OutageHold {
+		t.spent = max(t.spent, t.fails-1) // else it would be tried for ever
 		return false
 	}
 	return r.breaker.Open()
-}
-
-// holdsUpLocked says whether others wait for the event that may be good: behind it, or unfetched because the partition takes no more.
-func (c *consumer) holdsUpLocked(it *item) bool {
-	return c.engine.Behind(it) > 0 || c.engine.Full(it.Part(), it.Value.of.paused != "") != ""
 }
 
 // proven says whether the event itself is to blame: another one of its route began after it first failed, and succeeded before its last try

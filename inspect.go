@@ -21,7 +21,7 @@ func (c *consumer) inspectLoop(ctx context.Context) {
 		c.inspect(ctx)
 		wait := time.Second
 		if c.readyNow() {
-			wait = contactEvery
+			wait = inspectEvery
 		} else if c.sub.FailFast && time.Since(started) >= failFastAfter {
 			c.failFast()
 		}
@@ -37,6 +37,9 @@ func (c *consumer) inspectLoop(ctx context.Context) {
 		}
 	}
 }
+
+// inspectEvery is how soon it is named what goes wrong later: a topic that is deleted, a permission that is withdrawn.
+const inspectEvery = 4 * time.Second
 
 // readyNow remembers that the subscription was ready once.
 func (c *consumer) readyNow() bool {
@@ -55,7 +58,7 @@ func (c *consumer) failFast() {
 	if wasReady {
 		return
 	}
-	if err := c.bus.link.failure(); err != nil {
+	if err := c.bus.link.refused(); err != nil {
 		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
 		return
 	}

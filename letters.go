@@ -18,31 +18,76 @@ func (c *consumer) buryLocked(it *item, f failure) {
 	c.sendLetterLocked(it)
 }
 
+// letterQueue are the dead letters of an assignment. The client makes batches of what flies at once, and a broker that finds a batch too large
+// refuses all of it: so few fly at once, and where the broker takes even less, only one does.
+type letterQueue struct {
+	waiting       []*letterFlight
+	flying, bytes int
+	alone         *letterFlight // flies, and no other has meanwhile
+	single        bool          // no two may
+}
+
+// letterFlight is a dead letter as a record.
+type letterFlight struct {
+	item   *item
+	record *kgo.Record
+	size   int
+}
+
+// letterWindow is how many bytes of dead letters of a partition fly at once; a larger one flies by itself.
+const letterWindow = 64 << 10
+
 func (c *consumer) sendLetterLocked(it *item) {
 	t := it.Value
-	topic := c.letterTopic(t.of.route)
 	c.engine.Settle(it)
-	t.timer = time.AfterFunc(patience, func() {
-		c.trouble(letterTrouble(topic), fmt.Errorf("a dead letter is not acknowledged by %s", topic))
-	})
-	// Its ctx ends with the assignment: what is not on its way by then would be a letter about an event that somebody else handles.
-	record := t.letter.record(t.record, t.origin(), topic, c.group, t.trims)
-	c.afterLocked(func() {
-		c.bus.letters.Produce(t.of.ctx, record, func(_ *kgo.Record, err error) { c.letterResult(it, err) })
-	})
+	record := t.letter.record(t.record, t.origin(), c.letterTopic(t.of.route), c.group, t.trims)
+	q := &t.of.letters
+	q.waiting = append(q.waiting, &letterFlight{item: it, record: record, size: recordBytes(record)})
+	c.flyLettersLocked(t.of)
 	if c.bus.bug == engine.ForgetLetter {
 		c.engine.Done(it)
 	}
 }
 
+// flyLettersLocked hands those letters over for which there is room.
+func (c *consumer) flyLettersLocked(a *assignment) {
+	q := &a.letters
+	for len(q.waiting) > 0 {
+		f := q.waiting[0]
+		if q.flying > 0 && (q.single || q.bytes+f.size > letterWindow) {
+			return
+		}
+		q.waiting = q.waiting[1:]
+		if f.item.Over() && c.bus.bug != engine.ForgetLetter {
+			continue // its partition was released meanwhile
+		}
+		if q.alone = nil; q.flying == 0 {
+			q.alone = f
+		}
+		q.flying, q.bytes = q.flying+1, q.bytes+f.size
+		f.item.Value.timer = time.AfterFunc(patience, func() {
+			c.trouble(letterTrouble(f.record.Topic), fmt.Errorf("a dead letter is not acknowledged by %s", f.record.Topic))
+		})
+		// The record's ctx ends with the assignment: what is not on its way by then would be about an event that somebody else handles.
+		c.afterLocked(func() {
+			c.bus.letters.Produce(a.ctx, f.record, func(_ *kgo.Record, err error) { c.letterResult(f, err) })
+		})
+	}
+	q.single = q.single && q.flying > 0
+}
+
 // letterResult is told what became of a dead letter. One that could not be written is tried again for as long as the partition is ours: the
 // offset must not pass an event that is neither handled nor dead-lettered.
-func (c *consumer) letterResult(it *item, err error) {
+func (c *consumer) letterResult(f *letterFlight, err error) {
 	c.mu.Lock()
 	defer c.unlock()
-	t := it.Value
+	it, t := f.item, f.item.Value
 	t.quiet()
-	topic := c.letterTopic(t.of.route)
+	q := &t.of.letters
+	alone := q.alone == f
+	q.flying, q.bytes = q.flying-1, q.bytes-f.size
+	defer c.flyLettersLocked(t.of)
+	topic := f.record.Topic
 	switch {
 	case it.Over(): // given up with its partition: it comes again
 	case err == nil:
@@ -50,6 +95,9 @@ func (c *consumer) letterResult(it *item, err error) {
 	case t.of.part.Stopped():
 		c.engine.Abandon(it)
 		t.of.idleLocked()
+	case errors.Is(err, kerr.MessageTooLarge) && !alone: // its batch is, and it may be not
+		q.single = true
+		q.waiting = append(q.waiting, f)
 	case errors.Is(err, kerr.MessageTooLarge) && t.trims < 2:
 		t.trims++
 		c.sendLetterLocked(it)

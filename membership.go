@@ -130,7 +130,7 @@ func (m staticMember) leave(ctx context.Context, client *kgo.Client) error {
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = m.group
 	leaving := kmsg.NewLeaveGroupRequestMember()
-	leaving.InstanceID = kmsg.StringPtr(m.instance)
+	leaving.MemberID, leaving.InstanceID = m.member, kmsg.StringPtr(m.instance) // not another process that has the instance's place by now
 	req.Members = append(req.Members, leaving)
 	resp, err := req.RequestWith(ctx, client)
 	if err != nil {
@@ -156,10 +156,12 @@ func (m staticMember) leaveConsumer(ctx context.Context, client *kgo.Client, epo
 	return goneIsGone(kerr.ErrorForCode(resp.ErrorCode))
 }
 
-// goneIsGone is no error where the member has left already.
+// goneIsGone is no error where the member has left already, or its place is another's.
 func goneIsGone(err error) error {
-	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.GroupIDNotFound) {
-		return nil
+	for _, gone := range []error{kerr.UnknownMemberID, kerr.GroupIDNotFound, kerr.FencedInstanceID} {
+		if errors.Is(err, gone) {
+			return nil
+		}
 	}
 	return err
 }

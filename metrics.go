@@ -12,7 +12,7 @@ type Metrics struct {
 	MessagesPublished int64 `json:"messagesPublished"` // events acknowledged by the broker
 	MessagesConsumed  int64 `json:"messagesConsumed"`  // events handled, by all groups of this bus
 	PublishErrors     int64 `json:"publishErrors"`     // events whose publish returned an error
-	ConsumerLag       int64 `json:"consumerLag"`       // records not yet handled in the partitions assigned to this bus
+	ConsumerLag       int64 `json:"consumerLag"`       // records from the first not done to the end, over the partitions assigned to this bus
 	// AvgProcessingTime is the mean time that handlers took, over all tries. In JSON: milliseconds.
 	AvgProcessingTime time.Duration `json:"avgProcessingTime"`
 
@@ -58,7 +58,8 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 }
 
 // Hooks are told what happens to events, for logs and metrics. Every func may be nil. They are called synchronously, by several
-// goroutines at once, so they must be quick and safe for concurrent use. Nothing in them shows a payload or a key.
+// goroutines at once, so they must be quick and safe for concurrent use. One that panics is logged, and the event goes its way. Nothing in
+// them shows a payload or a key.
 type Hooks struct {
 	// Published is called once for every event that passed the checks of a publish, when its result is known.
 	Published func(PublishedInfo)
@@ -66,6 +67,15 @@ type Hooks struct {
 	Handled func(HandledInfo)
 	// Parked is called each time that an event failed and its key waits for another try.
 	Parked func(ParkedKey)
+}
+
+// tell calls the hooks.
+func (b *Bus) tell(what func(Hooks)) {
+	for _, h := range b.cfg.Hooks {
+		if err := catch(func() error { what(h); return nil }); err != nil {
+			b.cfg.Logger.Error("a hook failed", "error", err)
+		}
+	}
 }
 
 // PublishedInfo tells of a publish that ended.

@@ -198,6 +198,47 @@ func TestABreakerThatPoisonOpenedCloses(t *testing.T) {
 	})
 }
 
+// Five bad keys look like an outage. Without any other event to try, they are held as long as one by itself, and a while.
+func TestFiveBadEventsAloneAreGivenUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error { return errors.New("no") }, nil, nil)
+		for i := range 5 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		time.Sleep(290 * time.Second)
+		require.Zero(t, w.held(orders+".dlq.group"))
+		parked := bus.Health(context.Background()).Groups[0].Partitions[0].Parked
+		require.Len(t, parked, 5)
+		for _, k := range parked {
+			require.False(t, k.NextTry.Before(time.Now()), "it is the next probe at the earliest")
+		}
+		time.Sleep(5 * time.Minute)
+		require.EqualValues(t, 5, w.held(orders+".dlq.group"))
+		require.Empty(t, bus.Health(context.Background()).Groups[0].Partitions[0].Parked)
+	})
+}
+
+// Who asks for one try, because it must not be repeated, gets one, in an outage too.
+func TestOneTryIsOneTry(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var tries journal
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			tries.add("%d", e.Payload.Number)
+			return errors.New("no")
+		}, &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Attempts: 1}}, func(s *eventbus.Subscription) { s.Concurrency = 1 })
+		for i := range 10 {
+			require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+		}
+		time.Sleep(10 * time.Second)
+		require.Less(t, len(tries.all()), 10, "the breaker keeps the others from it")
+		time.Sleep(10 * time.Minute)
+		require.Len(t, tries.all(), 10)
+		require.EqualValues(t, 10, w.held(orders+".dlq.group"))
+	})
+}
+
 // Bad events must not keep those from being fetched that would prove them bad: neither by what waits behind them, nor by their number.
 func TestABreakerDoesNotStayOpenOverBadEventsAlone(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -267,44 +267,63 @@ func (w *world) commit(offset int64, metadata string) {
 	require.NoError(w, kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode))
 }
 
-// A broker that allows less metadata than is usual has the map cut, and no commit fails over it.
+// A broker that allows less metadata than is usual has the map cut, and no more than it has to be; no commit fails over it.
 func TestCommitsAreNotRefusedForTheirMap(t *testing.T) {
+	const allowed, parts = 300, 4
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		var refused atomic.Int32
 		w.cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			w.cluster.KeepControl()
 			commit := req.(*kmsg.OffsetCommitRequest)
-			m := commit.Topics[0].Partitions[0].Metadata
-			if m == nil || len(*m) <= 300 {
-				return nil, nil, false
+			resp, refuses := commit.ResponseKind().(*kmsg.OffsetCommitResponse), false
+			for _, t := range commit.Topics {
+				topic := kmsg.NewOffsetCommitResponseTopic()
+				topic.Topic, topic.TopicID = t.Topic, t.TopicID
+				for _, p := range t.Partitions {
+					answer := kmsg.NewOffsetCommitResponseTopicPartition()
+					answer.Partition = p.Partition
+					if p.Metadata != nil && len(*p.Metadata) > allowed {
+						answer.ErrorCode, refuses = kerr.OffsetMetadataTooLarge.Code, true
+					}
+					topic.Partitions = append(topic.Partitions, answer)
+				}
+				resp.Topics = append(resp.Topics, topic)
 			}
-			refused.Add(1)
-			resp := commit.ResponseKind().(*kmsg.OffsetCommitResponse)
-			topic := kmsg.NewOffsetCommitResponseTopic()
-			topic.Topic, topic.TopicID = commit.Topics[0].Topic, commit.Topics[0].TopicID
-			p := kmsg.NewOffsetCommitResponseTopicPartition()
-			p.ErrorCode = kerr.OffsetMetadataTooLarge.Code
-			topic.Partitions = append(topic.Partitions, p)
-			resp.Topics = append(resp.Topics, topic)
-			return resp, nil, true
+			if refuses {
+				refused.Add(1)
+			}
+			return resp, nil, refuses
 		})
-		policy := &eventbus.HandleOptions{Retry: &eventbus.RetryPolicy{Initial: time.Hour, Max: time.Hour}}
-		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
-			if e.Payload.Number%3 == 2 {
-				return eventbus.RetryAfter(errors.New("no"), time.Hour)
-			}
-			return nil
-		}, policy, nil)
-		for i := range 6000 {
-			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
+		topic := eventbus.NewTopic("acme.many", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+		for i := range 12_000 {
+			bus.PublishAsync(context.Background(), topic.New(order{ID: fmt.Sprint("o", i), Number: i}), nil)
 		}
-		w.until("the first one that failed is committed", func() bool { return w.committed() == 2 && w.metadata() != "" })
+		w.run(bus, nil, nil, func(s *eventbus.Subscription) {
+			s.Routes = []eventbus.Route{topic.Handle(func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+				if e.Payload.Number%3 == 2 {
+					return eventbus.RetryAfter(errors.New("no"), time.Hour)
+				}
+				return nil
+			}, nil)}
+		})
+		w.until("all are committed", func() bool {
+			commits := w.cluster.GroupInfo("group").Commits["acme.many"]
+			for _, c := range commits {
+				if c.Metadata == "" {
+					return false
+				}
+			}
+			return len(commits) == parts
+		})
 		require.NotZero(t, refused.Load())
-		require.LessOrEqual(t, len(w.metadata()), 300)
+		for p, c := range w.cluster.GroupInfo("group").Commits["acme.many"] {
+			require.LessOrEqual(t, len(c.Metadata), allowed, "partition %d", p)
+			require.Greater(t, len(c.Metadata), allowed/3, "partition %d", p)
+		}
 		require.NotZero(t, bus.Metrics().MapsCut)
 		require.Empty(t, bus.Health(context.Background()).Groups[0].Problems)
-	})
+	}, kfake.SeedTopics(parts, "acme.many", "acme.many.dlq.group"))
 }
 
 func TestOrderNoneWaitsForNobody(t *testing.T) {

@@ -290,11 +290,11 @@ func (b *Bus) tellPublished(f *flight, err error) {
 	if err == nil {
 		info.Partition, info.Offset = f.record.Partition, f.record.Offset
 	}
-	for _, h := range b.cfg.Hooks {
+	b.tell(func(h Hooks) {
 		if h.Published != nil {
 			h.Published(info)
 		}
-	}
+	})
 }
 
 // produceError says what a client's error means for the record. A topic that does not exist holds none of it, and a batch that a

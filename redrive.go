@@ -93,7 +93,7 @@ type RedrivePartition struct {
 // often, that are of another topic or group, or that cannot be read are left: RedriveReport.Left says which and why.
 //
 // It goes on where the last call of the same Name stopped. The cursor is kept in Kafka, as the committed offsets of a group of its own
-// (RedriveReport.Cursor), and moves only past letters that are acknowledged: after each 100 letters, after each second, and at the end.
+// (RedriveReport.Cursor), and moves only past letters that are acknowledged: after each 100 letters or 64 KiB, after each second, and at the end.
 // What a crash makes it send twice are letters sent since it last moved. Kafka forgets the offsets of such a group after
 // offsets.retention.minutes, a week by default; a later call then begins from the beginning. So does one of another Name, which knows
 // nothing of what this one has sent.
@@ -157,6 +157,7 @@ type redrive struct {
 	at      *RedrivePartition
 	reached int64 // the first offset that was not looked at
 	flying  []flyingLetter
+	bytes   int // of them
 	settled time.Time
 }
 
@@ -166,7 +167,7 @@ type flyingLetter struct {
 	result chan error
 }
 
-// The cursor moves after so many letters, and after so long.
+// The cursor moves after so many letters, after so long, and after letterWindow: what flies at once is one batch, which must not be too large.
 const (
 	settleLetters = 100
 	settleEvery   = time.Second
@@ -218,7 +219,7 @@ func (r *redrive) take(ctx context.Context, record *kgo.Record) error {
 		}
 	}
 	r.reached = record.Offset + 1
-	if len(r.flying) < settleLetters && time.Since(r.settled) < settleEvery {
+	if len(r.flying) < settleLetters && r.bytes < letterWindow && time.Since(r.settled) < settleEvery {
 		return nil
 	}
 	return r.settle(ctx)
@@ -262,9 +263,10 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 
 func (r *redrive) send(ctx context.Context, l Letter) {
 	d, f := r.letters, flyingLetter{offset: l.Offset, result: make(chan error, 1)}
-	r.flying = append(r.flying, f)
+	record := l.sendBack(d.retry, d.group)
+	r.flying, r.bytes = append(r.flying, f), r.bytes+recordBytes(record)
 	// One that flies cannot be called back: its ctx never ends.
-	d.bus.letters.Produce(context.WithoutCancel(ctx), l.sendBack(d.retry, d.group), func(_ *kgo.Record, err error) { f.result <- err })
+	d.bus.letters.Produce(context.WithoutCancel(ctx), record, func(_ *kgo.Record, err error) { f.result <- err })
 }
 
 // sendBack is the letter as its group gets it again, in the partition of the original where the retry topic has it. It has a time of its
@@ -301,7 +303,7 @@ func (r *redrive) settle(ctx context.Context) error {
 		}
 		r.report.Sent++
 	}
-	r.flying, r.settled = nil, time.Now()
+	r.flying, r.bytes, r.settled = nil, 0, time.Now()
 	if failed != nil {
 		r.reached = reached // nothing passes a letter that is not acknowledged
 	}

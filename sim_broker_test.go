@@ -25,18 +25,32 @@ func keepEpochs(cluster *kfake.Cluster) {
 			topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
 			topic.Topic = t.Topic
 			for _, p := range t.Partitions {
-				info := cluster.PartitionInfo(t.Topic, p.Partition)
-				if info == nil || info.Leader != cluster.CurrentNode() || p.CurrentLeaderEpoch != info.Epoch || p.LeaderEpoch > info.Epoch {
-					return nil, nil, false // an error that kfake knows
-				}
-				end := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
-				end.Partition, end.LeaderEpoch, end.EndOffset = p.Partition, p.LeaderEpoch, info.HighWatermark
-				topic.Partitions = append(topic.Partitions, end)
+				topic.Partitions = append(topic.Partitions, epochEnd(cluster, t.Topic, p))
 			}
 			resp.Topics = append(resp.Topics, topic)
 		}
 		return resp, nil, true
 	})
+}
+
+func epochEnd(
+	cluster *kfake.Cluster, topic string, p kmsg.OffsetForLeaderEpochRequestTopicPartition,
+) kmsg.OffsetForLeaderEpochResponseTopicPartition {
+	end := kmsg.NewOffsetForLeaderEpochResponseTopicPartition() // -1 and -1: an epoch that never was
+	end.Partition = p.Partition
+	switch info := cluster.PartitionInfo(topic, p.Partition); {
+	case info == nil:
+		end.ErrorCode = kerr.UnknownTopicOrPartition.Code
+	case info.Leader != cluster.CurrentNode():
+		end.ErrorCode = kerr.NotLeaderForPartition.Code
+	case p.CurrentLeaderEpoch >= 0 && p.CurrentLeaderEpoch < info.Epoch:
+		end.ErrorCode = kerr.FencedLeaderEpoch.Code
+	case p.CurrentLeaderEpoch > info.Epoch:
+		end.ErrorCode = kerr.UnknownLeaderEpoch.Code
+	case p.LeaderEpoch <= info.Epoch:
+		end.LeaderEpoch, end.EndOffset = p.LeaderEpoch, info.HighWatermark
+	}
+	return end
 }
 
 // boundRebalances has a rebalance end some time. In kfake every join begins the wait for the others anew, for RebalanceTimeout; where members come

@@ -189,7 +189,9 @@ func (s *simulation) lane(e sim.Event) string {
 }
 
 // sound says whether an event must not be dead-lettered, whatever happens.
-func (s *simulation) sound(e sim.Event) bool { return e.Sound() && s.script.Limits.Hold > 0 }
+func (s *simulation) sound(e sim.Event) bool {
+	return e.Sound() && s.script.Limits.Hold > 0 && s.script.Limits.Attempts > 1
+}
 
 // event is the script's event that a record of the log is.
 func (s *simulation) event(r *kgo.Record) sim.Event {

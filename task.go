@@ -50,12 +50,14 @@ func (t *task) accept() {
 	}
 	c := t.of.consumer
 	raw, err := decodeEvent(t.of.route.topic, t.record.Value)
-	if raw != nil && err != nil && c.sub.Validation == ValidationReport {
-		c.reportSchema(t.record, err)
+	broken := err
+	if raw != nil && c.sub.Validation == ValidationReport {
 		err = nil
 	}
 	if err == nil {
-		err = t.of.route.bind(raw)
+		if err = t.of.route.bind(raw); err == nil && broken != nil {
+			c.reportSchema(t.record, broken)
+		}
 	}
 	t.raw = raw
 	if err != nil {
@@ -273,7 +275,8 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 	}
 	var wait time.Duration
 	wait, t.asked = r.retry.waitAfter(f.err, t.fails)
-	if c.noteFailureLocked(it, probe, now) { // the outage's, not the event's
+	once := r.retry.Attempts == 1
+	if c.noteFailureLocked(it, probe, now) && !once { // the outage's, not the event's
 		c.parkLocked(it, wait, now)
 		return
 	}
@@ -284,7 +287,7 @@ func (c *consumer) failedLocked(it *item, f failure, probe bool, now time.Time) 
 	switch {
 	case f.class != ClassPermanent && r.retry.left(t.spent, now.Add(wait).Sub(t.counted)):
 		c.parkLocked(it, wait, now)
-	case f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
+	case !once && f.class.mayBeOutage() && !t.proven() && now.Sub(t.first) < r.retry.OutageHold:
 		t.spent-- // nothing of this route has succeeded since: it may be an outage, and is no reason to give an event up
 		c.parkLocked(it, wait, now)
 	default:

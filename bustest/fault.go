@@ -110,8 +110,11 @@ func (f Fault) flaw(i, n int) string {
 func (s *Script) named(f Fault) Fault {
 	if f.Topic != "" {
 		f.Topic = s.prefix + f.Topic
-		if topic, group, isDeadLetters := strings.Cut(f.Topic, ".dlq."); isDeadLetters {
-			f.Topic = topic + ".dlq." + s.prefix + group
+		for _, infix := range []string{".dlq.", ".retry."} {
+			if topic, group, ofGroup := strings.Cut(f.Topic, infix); ofGroup {
+				f.Topic = topic + infix + s.prefix + group
+				break
+			}
 		}
 	}
 	if f.Group != "" {

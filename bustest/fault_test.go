@@ -150,6 +150,16 @@ func TestFiltersDeadLetterTopics(t *testing.T) {
 	}
 }
 
+func TestFiltersRetryTopics(t *testing.T) {
+	inVirtualTime(t, "staging.", func(t *testing.T, bus *bustest.Bus) {
+		sub := handling("group", func(context.Context, *eventbus.BaseEvent[eventbus.UserCreatedPayload]) error { return nil })
+		require.NoError(t, bus.EnsureTopics(context.Background(), sub.Topics()...))
+		faults := bus.Fault(bustest.Fault{Request: bustest.Fetch, Topic: eventbus.RetryTopic(eventbus.TopicUserCreated, "group"), Do: bustest.Delay(time.Second)})
+		bus.Start(sub)
+		faults.Wait(1)
+	})
+}
+
 // A fetch of a session under way names no topics: they are those of its connection.
 func TestFiltersFetchesByTopic(t *testing.T) {
 	inVirtualTime(t, "", func(t *testing.T, bus *bustest.Bus) {

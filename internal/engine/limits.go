@@ -31,8 +31,11 @@ func (b *Budget) Records() int64 { return b.records.Load() }
 // Bytes is how many bytes are held now.
 func (b *Budget) Bytes() int64 { return b.bytes.Load() }
 
-// Share is how many records a partition may have whatever the others hold: none can starve it.
-const Share = 100
+// Share and ShareBytes are what a partition may have whatever the others hold: none can starve it.
+const (
+	Share      = 100
+	ShareBytes = 1 << 20
+)
 
 // Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
 func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
@@ -47,7 +50,7 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 		return "bytes in flight"
 	case full(p.progress.Span(), e.limits.Span, paused):
 		return "span"
-	case len(p.items) >= Share && e.budget.full(paused):
+	case (len(p.items) >= Share || p.bytes >= ShareBytes) && e.budget.full(paused):
 		return "in flight on the bus"
 	}
 	return ""
