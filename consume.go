@@ -37,21 +37,21 @@ type consumer struct {
 	after    []func() // to do when mu is free again: see unlock
 	engine   *engine.Engine[*task]
 	assigned map[topicPartition]*assignment
-	fetched  []fetched          // what was committed, of partitions that have not begun; the latest last
-	left     map[*item]struct{} // tries that outlasted their assignment
-	retrying map[string]bool    // retry topics that are consumed
-	held     bool               // by Pause
+	expelled map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
+	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
+	left     map[*item]struct{}          // tries that outlasted their assignment
+	retrying map[string]bool             // retry topics that are consumed
+	held     bool                        // by Pause
 	joined   bool
-	session  session                     // of the group, the last that has begun
-	joining  bool                        // it has ended, and the next one has not begun
-	joinedAt time.Time                   // when it ended
-	expelled map[topicPartition]struct{} // given up in between, and known to the client as if they were not
-	wasReady bool                        // FailFast is for the start
-	fatal    error                       // why the consumer ended by itself
-	looked   bool                        // an inspection has seen the topics
-	giving   int                         // releases under way, in which nobody polls
-	draining bool                        // no assignment starts any more
-	polled   time.Time                   // when a poll last returned
+	session  session   // of the group, the last that has begun
+	joining  bool      // it has ended, and the next one has not begun
+	endedAt  time.Time // when it ended
+	wasReady bool      // FailFast is for the start
+	fatal    error     // why the consumer ended by itself
+	looked   bool      // an inspection has seen the topics
+	giving   int       // releases under way, in which nobody polls
+	draining bool      // no assignment starts any more
+	polled   time.Time // when a poll last returned
 	troubles map[string]trouble
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives

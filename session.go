@@ -35,7 +35,7 @@ func (c *consumer) setJoining(joining bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if joining && !c.joining {
-		c.joinedAt = time.Now()
+		c.endedAt = time.Now()
 	}
 	c.joining = joining
 }
@@ -91,7 +91,7 @@ const (
 func (c *consumer) joiningSince() (bool, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.joining && len(c.assigned) > 0, c.joinedAt
+	return c.joining && len(c.assigned) > 0, c.endedAt
 }
 
 // lookAtSession asks whether the session still counts, and gives everything up where it does not, or where nobody has said so for SessionTimeout:
