@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -94,6 +95,14 @@ type load struct {
 	scenario
 	broker *embedded.Broker
 	topic  *eventbus.Topic[order]
+	ends   []func() // the first last
+}
+
+// close ends the broker and the buses: a benchmark has many loads, one after the other.
+func (l *load) close() {
+	for _, end := range slices.Backward(l.ends) {
+		end()
+	}
 }
 
 func newLoad(b *testing.B, s scenario) *load {
@@ -102,8 +111,7 @@ func newLoad(b *testing.B, s scenario) *load {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(broker.Close)
-	l := &load{scenario: s, broker: broker, topic: eventbus.NewTopic("bench.orders.placed", &eventbus.TopicOptions[order]{
+	l := &load{scenario: s, broker: broker, ends: []func(){broker.Close}, topic: eventbus.NewTopic("bench.orders.placed", &eventbus.TopicOptions[order]{
 		Key: func(o order) string { return o.ID }, Schema: []byte(orderSchema),
 	})}
 	bus := l.bus(b)
@@ -143,7 +151,7 @@ func (l *load) bus(b *testing.B) *eventbus.Bus {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
+	l.ends = append(l.ends, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := bus.Shutdown(ctx); err != nil {

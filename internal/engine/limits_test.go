@@ -77,6 +77,21 @@ func TestHeldFetchesUntilAnEventMayStart(t *testing.T) {
 	require.Equal(t, "held", e.Full(p, false))
 }
 
+// A partition's share is bounded by bytes too: a hundred large records would be more than the bus may have.
+func TestAShareIsBoundedByBytes(t *testing.T) {
+	e := engine.New[int](1, 1, engine.Limits{Records: 1000, Bytes: 8 << 20, Span: 1000}, engine.NewBudget(1000, 2<<20))
+	p := e.Assign(0)
+	add := func(offset int64) {
+		e.Add(p, engine.Record[int]{Offset: offset, Size: engine.ShareBytes - 1, Key: "k", Keyed: true})
+	}
+	add(0)
+	require.Empty(t, e.Full(p, false))
+	add(1)
+	require.Empty(t, e.Full(p, false))
+	add(2)
+	require.Equal(t, "in flight on the bus", e.Full(p, false))
+}
+
 // All engines of a bus share a budget, but none of their partitions is left without a share.
 func TestBudgetIsSharedByEngines(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)
