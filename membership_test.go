@@ -176,6 +176,44 @@ func TestScaleDownFreesAStaticMembersPartitions(t *testing.T) {
 	}
 }
 
+// ScaleDown is about the process that it is called in, not about another one that has its place by now.
+func TestScaleDownLeavesAReplacementInPeace(t *testing.T) {
+	inGroup(t, func(w *world, _ *eventbus.Topic[order], member func(*eventbus.Bus, *journal, string) *running) {
+		fenceLeaving(w)
+		one, two := w.bus(nil), w.bus(nil)
+		first := member(one, new(journal), "pod-1")
+		w.until("it has all", func() bool { return maps.Equal(w.owners(), map[string]int{"pod-1": 4}) })
+		require.NoError(w, first.end())
+		member(two, new(journal), "pod-1")
+		require.NoError(w, two.WaitReady(context.Background()))
+		now := w.cluster.GroupInfo("group").Members[0].MemberID
+		require.NoError(w, one.ScaleDown(context.Background()))
+		time.Sleep(10 * time.Second)
+		require.Equal(w, now, w.cluster.GroupInfo("group").Members[0].MemberID)
+		require.True(w, two.Health(context.Background()).Ready)
+	})
+}
+
+// fenceLeaving has the cluster refuse a member that says it leaves in the name of another one, as Kafka does and kfake does not.
+func fenceLeaving(w *world) {
+	w.cluster.ControlKey(int16(kmsg.LeaveGroup), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		req := r.(*kmsg.LeaveGroupRequest)
+		leaves := req.Members[0]
+		for _, m := range w.cluster.GroupInfo("group").Members {
+			if leaves.InstanceID == nil || m.InstanceID == nil || *m.InstanceID != *leaves.InstanceID || leaves.MemberID == "" || m.MemberID == leaves.MemberID {
+				continue
+			}
+			resp := req.ResponseKind().(*kmsg.LeaveGroupResponse)
+			fenced := kmsg.NewLeaveGroupResponseMember()
+			fenced.MemberID, fenced.InstanceID, fenced.ErrorCode = leaves.MemberID, leaves.InstanceID, kerr.FencedInstanceID.Code
+			resp.Members = append(resp.Members, fenced)
+			return resp, nil, true
+		}
+		return nil, nil, false
+	})
+}
+
 // Two processes with one InstanceID: the broker fences the older one, which says so by name.
 func TestAnInstanceIDThatIsUsedTwiceIsNamed(t *testing.T) {
 	inGroup(t, func(w *world, _ *eventbus.Topic[order], member func(*eventbus.Bus, *journal, string) *running) {
