@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -95,6 +96,8 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 	case t.of.part.Stopped():
 		c.engine.Abandon(it)
 		t.of.idleLocked()
+	case errors.Is(err, context.Canceled) && t.of.ctx.Err() == nil: // its batch began with one of an earlier assignment of the partition
+		q.waiting = append(q.waiting, f)
 	case errors.Is(err, kerr.MessageTooLarge) && !alone: // its batch is, and it may be not
 		q.single = true
 		q.waiting = append(q.waiting, f)
