@@ -29,14 +29,13 @@ type assignment struct {
 
 	// What follows is guarded by consumer.mu.
 	part     *engine.Partition[*task]
-	id       [16]byte  // of the topic; zero where the broker has none
-	lineage  uint32    // which topic of that name
-	start    int64     // where it will begin, for health, until the first record has come; -1: not known
-	end      int64     // the partition's end as last seen
-	headTime time.Time // the newest record's time as last seen
-	doneTime time.Time // that of a record that was done lately
-	paused   string    // why it is not fetched, "" if it is
-	letters  letterQueue
+	id       [16]byte         // of the topic; zero where the broker has none
+	lineage  uint32           // which topic of that name
+	start    int64            // where it will begin, for health, until the first record has come; -1: not known
+	end      int64            // the partition's end as last seen
+	headTime time.Time        // the newest record's time as last seen
+	doneTime time.Time        // that of a record that was done lately
+	paused   string           // why it is not fetched, "" if it is
 	ahead    bool             // the client fetches from above where it begins: see setBack
 	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
 }
@@ -95,6 +94,12 @@ func (a *assignment) beginLocked(at fetched) {
 	a.consumer.fetched = append(a.consumer.fetched, at)
 }
 
+// before says whether a record is of before the place where the bus has found the assignment to begin: the client cannot be set to it while it has
+// polled nothing. A record of a later leader is not: the log was truncated, and written again.
+func (a *assignment) before(r *kgo.Record) bool {
+	return a.from != nil && r.Offset < a.from.Offset && r.LeaderEpoch <= a.from.Epoch
+}
+
 // resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
 // knows the id at that moment. The map is of use only if it is this topic's, not an older one's of the same name.
 func (a *assignment) resumeLocked(id [16]byte) {
@@ -141,6 +146,9 @@ func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
 	}
 	skipped := a.part.Skipped()
 	for i, r := range records {
+		if a.before(p.Records[i]) {
+			continue
+		}
 		a.headTime = p.Records[i].Timestamp
 		if p.Records[i].Attrs.IsControl() { // a transaction's marker is only passed
 			c.engine.Pass(a.part, r.Offset, r.Epoch)

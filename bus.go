@@ -20,16 +20,17 @@ import (
 // Bus publishes and handles events. Make one a service with [New], end it with [Bus.Shutdown]. It is safe for concurrent use; its
 // zero value is not usable.
 type Bus struct {
-	cfg     Config
-	client  *kgo.Client // publishes events, answers questions about the cluster
-	letters *kgo.Client // publishes dead letters: a full event buffer must not block them
-	admin   *kadm.Client
-	buffer  *gate.Gate
-	budget  *engine.Budget // of what the groups have fetched
-	bug     engine.Bug     // that a test has built in
-	flights flights
-	link    link
-	count   counters
+	cfg              Config
+	client           *kgo.Client // publishes events, answers questions about the cluster
+	letters          *kgo.Client // publishes dead letters: a full event buffer must not block them
+	admin            *kadm.Client
+	buffer           *gate.Gate
+	budget           *engine.Budget // of what the groups have fetched
+	bug              engine.Bug     // that a test has built in
+	flights          flights
+	letterPartitions sync.Map // how many a topic has that the letters' client writes to: string to int32
+	link             link
+	count            counters
 
 	shut    atomic.Bool
 	down    chan struct{}   // closed when the first Shutdown is through

@@ -54,19 +54,24 @@ func (b *Bus) producerOptions() []kgo.Opt {
 // letterOptions are those of the client that publishes dead letters: into the partition that their record came from.
 func (b *Bus) letterOptions() []kgo.Opt {
 	return append(b.producerOptions(),
-		kgo.RecordPartitioner(samePartition),
+		kgo.RecordPartitioner(b.samePartition()),
 		kgo.MaxBufferedRecords(1<<20),     // none may wait for room
 		kgo.ProducerBatchMaxBytes(64<<20), // the topic's own limit decides: a dead letter is larger than its event; see letterWindow
 	)
 }
 
-var (
-	// keyPartitioner spreads keys as Kafka's Java client and kafkajs do: murmur2.
-	keyPartitioner = kgo.StickyKeyPartitioner(nil)
-	samePartition  = kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
-		return func(r *kgo.Record, n int) int { return int(r.Partition) % n }
+// keyPartitioner spreads keys as Kafka's Java client and kafkajs do: murmur2.
+var keyPartitioner = kgo.StickyKeyPartitioner(nil)
+
+// samePartition leaves a record where it says that it belongs, as far as the topic has so many partitions, and remembers how many it has.
+func (b *Bus) samePartition() kgo.Partitioner {
+	return kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
+		return func(r *kgo.Record, n int) int {
+			b.letterPartitions.Store(topic, int32(n))
+			return int(r.Partition) % n
+		}
 	})
-)
+}
 
 // partitionOf is where the events of a key are, among n partitions.
 func partitionOf(topic string, key []byte, n int) int32 {

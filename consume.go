@@ -37,6 +37,7 @@ type consumer struct {
 	after    []func() // to do when mu is free again: see unlock
 	engine   *engine.Engine[*task]
 	assigned map[topicPartition]*assignment
+	letters  map[topicPartition]*letterQueue
 	expelled map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
 	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
 	left     map[*item]struct{}          // tries that outlasted their assignment
@@ -112,7 +113,7 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription, retrying map[string]bool) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
-		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{}, left: map[*item]struct{}{},
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{}, letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}

@@ -77,6 +77,27 @@ func TestABurstOfDeadLettersKeepsItsReasons(t *testing.T) {
 	}
 }
 
+// Letters of several partitions share a batch where their topic has fewer.
+func TestDeadLettersOfManyPartitionsInOneKeepTheirReasons(t *testing.T) {
+	inWorld(t, func(w *world) {
+		limit, topic, bus := "40000", eventbus.NewTopic[order]("acme.four", nil), w.bus(nil)
+		_, err := kadm.NewClient(w.raw()).CreateTopic(context.Background(), 1, 1, map[string]*string{"max.message.bytes": &limit}, "acme.four.dlq.group")
+		require.NoError(t, err)
+		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		for p := range int32(4) {
+			r := &kgo.Record{Topic: "acme.four", Partition: p, Key: fmt.Append(nil, p), Value: bytes.Repeat([]byte("no event "), 2500)}
+			require.NoError(t, cl.ProduceSync(context.Background(), r).FirstErr())
+		}
+		w.run(bus, nil, nil, func(s *eventbus.Subscription) { s.Routes = []eventbus.Route{topic.Handle(ignore, nil)} })
+		w.until("dead-lettered", func() bool { return bus.Metrics().DeadLettered == 4 })
+		for _, r := range w.read("acme.four.dlq.group", 4) {
+			letter, err := eventbus.ParseDeadLetter(r)
+			require.NoError(t, err)
+			require.NotEmpty(t, letter.Error)
+		}
+	}, kfake.SeedTopics(4, "acme.four"))
+}
+
 func TestStuckDeadLettersStopInTime(t *testing.T) {
 	inWorld(t, func(w *world) {
 		topic := eventbus.NewTopic("acme.four", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})

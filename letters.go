@@ -19,9 +19,10 @@ func (c *consumer) buryLocked(it *item, f failure) {
 	c.sendLetterLocked(it)
 }
 
-// letterQueue are the dead letters of an assignment. The client makes batches of what flies at once, and a broker that finds a batch too large
-// refuses all of it: so few fly at once, and where the broker takes even less, only one does.
+// letterQueue are the dead letters of a partition of a dead-letter topic. The client makes batches of what flies at once, and a broker that finds a
+// batch too large refuses all of it: so few fly at once, and where the broker takes even less, only one does.
 type letterQueue struct {
+	first         bool // it stands for all partitions, until it is known how many there are; no two fly
 	waiting       []*letterFlight
 	flying, bytes int
 	alone         *letterFlight // flies, and no other has meanwhile
@@ -30,32 +31,47 @@ type letterQueue struct {
 
 // letterFlight is a dead letter as a record.
 type letterFlight struct {
+	queue  *letterQueue
 	item   *item
 	record *kgo.Record
 	size   int
 }
 
-// letterWindow is how many bytes of dead letters of a partition fly at once; a larger one flies by itself.
+// letterWindow is how many bytes of dead letters fly to a partition at once; a larger one flies by itself.
 const letterWindow = 64 << 10
+
+// queueLetterLocked finds the queue of a letter, which may be another one than before.
+func (c *consumer) queueLetterLocked(f *letterFlight) *letterQueue {
+	key := topicPartition{f.record.Topic, -1}
+	first := c.letters[key]
+	if n, known := c.bus.letterPartitions.Load(f.record.Topic); known && (first == nil || first.flying == 0) {
+		key.partition = f.record.Partition % n.(int32)
+	}
+	q := c.letters[key]
+	if q == nil {
+		q = &letterQueue{first: key.partition < 0}
+		c.letters[key] = q
+	}
+	f.queue = q
+	q.waiting = append(q.waiting, f)
+	return q
+}
 
 func (c *consumer) sendLetterLocked(it *item) {
 	t := it.Value
 	c.engine.Settle(it)
 	record := t.letter.record(t.record, t.origin(), c.letterTopic(t.of.route), c.group, t.trims)
-	q := &t.of.letters
-	q.waiting = append(q.waiting, &letterFlight{item: it, record: record, size: recordBytes(record)})
-	c.flyLettersLocked(t.of)
+	c.flyLettersLocked(c.queueLetterLocked(&letterFlight{item: it, record: record, size: recordBytes(record)}))
 	if c.bus.bug == engine.ForgetLetter {
 		c.engine.Done(it)
 	}
 }
 
 // flyLettersLocked hands those letters over for which there is room.
-func (c *consumer) flyLettersLocked(a *assignment) {
-	q := &a.letters
+func (c *consumer) flyLettersLocked(q *letterQueue) {
 	for len(q.waiting) > 0 {
 		f := q.waiting[0]
-		if q.flying > 0 && (q.single || q.bytes+f.size > letterWindow) {
+		if q.flying > 0 && (q.first || q.single || q.bytes+f.size > letterWindow) {
 			return
 		}
 		q.waiting = q.waiting[1:]
@@ -66,15 +82,33 @@ func (c *consumer) flyLettersLocked(a *assignment) {
 			q.alone = f
 		}
 		q.flying, q.bytes = q.flying+1, q.bytes+f.size
-		f.item.Value.timer = time.AfterFunc(patience, func() {
-			c.trouble(letterTrouble(f.record.Topic), fmt.Errorf("a dead letter is not acknowledged by %s", f.record.Topic))
-		})
-		// The record's ctx ends with the assignment: what is not on its way by then would be about an event that somebody else handles.
-		c.afterLocked(func() {
-			c.bus.letters.Produce(a.ctx, f.record, func(_ *kgo.Record, err error) { c.letterResult(f, err) })
-		})
+		c.flyLocked(f)
 	}
 	q.single = q.single && q.flying > 0
+}
+
+// landedLocked goes on after a letter of the queue has its result. The first one shows how many partitions the topic has.
+func (c *consumer) landedLocked(q *letterQueue) {
+	if !q.first {
+		c.flyLettersLocked(q)
+		return
+	}
+	waiting := q.waiting
+	q.waiting = nil
+	for _, f := range waiting {
+		c.flyLettersLocked(c.queueLetterLocked(f))
+	}
+}
+
+func (c *consumer) flyLocked(f *letterFlight) {
+	t := f.item.Value
+	t.timer = time.AfterFunc(patience, func() {
+		c.trouble(letterTrouble(f.record.Topic), fmt.Errorf("a dead letter is not acknowledged by %s", f.record.Topic))
+	})
+	// The record's ctx ends with the assignment. What has not been tried by then is not written, as a rule: somebody else handles the event.
+	c.afterLocked(func() {
+		c.bus.letters.Produce(t.of.ctx, f.record, func(_ *kgo.Record, err error) { c.letterResult(f, err) })
+	})
 }
 
 // letterResult is told what became of a dead letter. One that could not be written is tried again for as long as the partition is ours: the
@@ -82,12 +116,11 @@ func (c *consumer) flyLettersLocked(a *assignment) {
 func (c *consumer) letterResult(f *letterFlight, err error) {
 	c.mu.Lock()
 	defer c.unlock()
-	it, t := f.item, f.item.Value
+	it, t, q := f.item, f.item.Value, f.queue
 	t.quiet()
-	q := &t.of.letters
 	alone := q.alone == f
 	q.flying, q.bytes = q.flying-1, q.bytes-f.size
-	defer c.flyLettersLocked(t.of)
+	defer c.landedLocked(q)
 	topic := f.record.Topic
 	switch {
 	case it.Over(): // given up with its partition: it comes again
@@ -96,7 +129,7 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 	case t.of.part.Stopped():
 		c.engine.Abandon(it)
 		t.of.idleLocked()
-	case errors.Is(err, context.Canceled) && t.of.ctx.Err() == nil: // its batch began with one of an earlier assignment of the partition
+	case errors.Is(err, context.Canceled) && t.of.ctx.Err() == nil: // its batch began with one of an assignment that has ended
 		q.waiting = append(q.waiting, f)
 	case errors.Is(err, kerr.MessageTooLarge) && !alone: // its batch is, and it may be not
 		q.single = true

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,10 +71,13 @@ func (c *consumer) leaveGroup(ctx context.Context) error {
 		return c.client.LeaveGroupContext(ctx)
 	}
 	member, _ := c.client.GroupMetadata()
+	member = cmp.Or(member, c.lastSession().member)
 	static := staticMember{group: c.group, instance: c.sub.InstanceID, member: member, protocol: c.sub.Protocol}
-	c.bus.noteStatic(static)
+	if member != "" { // it was one; without an id, whoever has the instance's place would be put out
+		c.bus.noteStatic(static)
+	}
 	err := c.client.LeaveGroupContext(ctx)
-	if c.sub.Protocol != ProtocolConsumer {
+	if c.sub.Protocol != ProtocolConsumer || member == "" {
 		return err
 	}
 	// The client's own goodbye (franz-go 1.22) lacks the instance's id, so Kafka refuses it, and the next start would have to wait for the

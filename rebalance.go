@@ -92,6 +92,7 @@ func (c *consumer) releaseLocked(a *assignment) []*item {
 		it.Value.quiet()
 	}
 	left := c.engine.Release(a.part)
+	a.idleLocked() // who drains it waits for nothing more
 	for _, it := range left {
 		c.left[it] = struct{}{}
 		c.probeGoneLocked(a.route, it.Value.probe)

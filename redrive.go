@@ -167,7 +167,7 @@ type flyingLetter struct {
 	result chan error
 }
 
-// The cursor moves after so many letters, after so long, and after letterWindow: what flies at once is one batch, which must not be too large.
+// The cursor moves after so many letters, after so long, and before more than letterWindow would fly.
 const (
 	settleLetters = 100
 	settleEvery   = time.Second
@@ -219,7 +219,7 @@ func (r *redrive) take(ctx context.Context, record *kgo.Record) error {
 		}
 	}
 	r.reached = record.Offset + 1
-	if len(r.flying) < settleLetters && r.bytes < letterWindow && time.Since(r.settled) < settleEvery {
+	if len(r.flying) < settleLetters && time.Since(r.settled) < settleEvery {
 		return nil
 	}
 	return r.settle(ctx)
@@ -239,7 +239,9 @@ func (r *redrive) decide(ctx context.Context, l Letter) error {
 	case !r.pace.wait(ctx):
 		return context.Cause(ctx)
 	default:
-		r.send(ctx, l)
+		if err := r.send(ctx, l); err != nil {
+			return err
+		}
 	}
 	r.report.Matched++
 	return nil
@@ -261,12 +263,18 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 	return nil, ""
 }
 
-func (r *redrive) send(ctx context.Context, l Letter) {
+func (r *redrive) send(ctx context.Context, l Letter) error {
 	d, f := r.letters, flyingLetter{offset: l.Offset, result: make(chan error, 1)}
 	record := l.sendBack(d.retry, d.group)
+	if r.bytes > 0 && r.bytes+recordBytes(record) > letterWindow { // what flies at once is one batch, which must not be too large
+		if err := r.settle(ctx); err != nil {
+			return err
+		}
+	}
 	r.flying, r.bytes = append(r.flying, f), r.bytes+recordBytes(record)
 	// One that flies cannot be called back: its ctx never ends.
 	d.bus.letters.Produce(context.WithoutCancel(ctx), record, func(_ *kgo.Record, err error) { f.result <- err })
+	return nil
 }
 
 // sendBack is the letter as its group gets it again, in the partition of the original where the retry topic has it. It has a time of its

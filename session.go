@@ -197,7 +197,7 @@ func (c *consumer) findStarts(ctx context.Context) bool {
 	defer c.mu.Unlock()
 	for _, a := range unknown {
 		at, ok := committed.Lookup(a.topic, a.partition)
-		if ok && at.Err != nil {
+		if c.assigned[topicPartition{a.topic, a.partition}] != a || ok && at.Err != nil {
 			continue
 		}
 		start := fetched{topic: a.topic, partition: a.partition, offset: -1, epoch: -1}

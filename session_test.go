@@ -2,6 +2,7 @@ package eventbus_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,6 +62,32 @@ func TestAMemberThatIsForgottenWhileItJoinsBeginsAnew(t *testing.T) {
 	})
 }
 
+// The client cannot be set forward on a partition of which it has polled nothing: what it brings of before the committed offset is left out.
+func TestAMemberThatBeginsAnewSkipsWhatOthersHaveDone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		var handled journal
+		w.run(bus, handles(&handled), nil, func(s *eventbus.Subscription) { s.SessionTimeout = 8 * time.Second })
+		require.NoError(t, bus.WaitReady(context.Background()))
+		var hang atomic.Bool
+		hang.Store(true)
+		w.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			return nil, nil, hang.Load()
+		})
+		time.Sleep(2 * time.Second)
+		w.publishNumbers(bus, 0, 5)
+		commitAsAnother(w, 5)
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.UnknownMemberID, Count: 1, TopLevel: true})
+		rebalance(w)
+		time.Sleep(20 * time.Second)
+		hang.Store(false)
+		w.publishNumbers(bus, 5, 6)
+		w.until("it goes on", func() bool { return w.committed() == 6 })
+		require.Equal(t, []string{"5"}, handled.all())
+	})
+}
+
 // commitAsAnother has the group's offset be another one than its member thinks.
 func commitAsAnother(w *world, offset int64) {
 	w.until("the group is empty, or has a new member", func() bool {
@@ -75,6 +102,7 @@ func commitAsAnother(w *world, offset int64) {
 	}
 	topic, partition := kmsg.NewOffsetCommitRequestTopic(), kmsg.NewOffsetCommitRequestTopicPartition()
 	topic.Topic, topic.TopicID, partition.Offset = orders, w.cluster.TopicInfo(orders).TopicID, offset
+	partition.LeaderEpoch = w.cluster.PartitionInfo(orders, 0).Epoch
 	topic.Partitions = append(topic.Partitions, partition)
 	req.Topics = append(req.Topics, topic)
 	resp, err := req.RequestWith(context.Background(), w.raw())
