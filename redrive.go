@@ -305,11 +305,14 @@ func (r *redrive) settle(ctx context.Context) error {
 	defer cancel()
 	reached, failed := r.reached, error(nil)
 	for _, f := range r.flying {
-		if err := f.await(ctx); err != nil {
+		err := f.await(ctx) // also of those behind one that failed: what flies on would be written after the next call has begun
+		switch {
+		case failed != nil:
+		case err != nil:
 			reached, failed = f.offset, fmt.Errorf("offset %d: not acknowledged by %s: %w", f.offset, r.letters.retry, err)
-			break
+		default:
+			r.report.Sent++
 		}
-		r.report.Sent++
 	}
 	r.flying, r.bytes, r.settled = nil, 0, time.Now()
 	if failed != nil {
