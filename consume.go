@@ -113,7 +113,8 @@ const (
 func newConsumer(ctx context.Context, b *Bus, sub Subscription, retrying map[string]bool) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
-		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{}, letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
+		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{},
+		letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
 		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
@@ -261,15 +262,17 @@ func (c *consumer) failed() error {
 // poll fetches and hands out until ctx ends.
 func (c *consumer) poll(ctx context.Context) {
 	for ctx.Err() == nil {
-		timeout := pollTimeout
-		if c.findStarts(ctx) {
-			timeout = 0 // the client is to be set back
+		timeout, back := pollTimeout, c.findStarts(ctx)
+		if back {
+			timeout = 0 // the poll is for its gate
 		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.dispatch(fetches)
-		c.setBack()
+		if back {
+			c.setBack()
+		}
 		c.client.AllowRebalance() // the gate is held only while handing out
 		if fetches.IsClientClosed() {
 			c.fail(fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed))

@@ -17,8 +17,8 @@ type RetryPolicy struct {
 	Max      time.Duration // the longest wait. Default: 30 s
 	Jitter   float64       // the part of a wait that is random, ±, from 0 to 1. 0: 0.2; negative: none
 	// Budget bounds the time from the first failure to the last try: an event whose next try would come later is given up, however
-	// many tries are left. OutageHold comes on top. A failure that an outage may have caused, while the route was paused for it, does not begin it. Negative: no
-	// bound. Default: no bound.
+	// many tries are left. OutageHold comes on top. A failure that an outage may have caused, while the route was paused for it, does not
+	// begin it. Negative: no bound. Default: no bound.
 	Budget time.Duration
 	// Classify judges an error that the handler did not mark: ClassPermanent has the event dead-lettered at once, ClassTransient has it
 	// tried again, and anything else leaves it to this package. It is called by several goroutines at once and must be quick. A panic in
@@ -27,8 +27,7 @@ type RetryPolicy struct {
 	// OutageHold is how long an event whose tries are used up is held back from the dead letters, and tried on, while no other event of
 	// its route has succeeded since it first failed: what the handler calls may be down, and the event may be good. While the route is
 	// paused for an outage, an event is given up after that time only where all that could be tried instead have failed too. Negative: not
-	// at all.
-	// Default: 5 min.
+	// at all. Default: 5 min.
 	OutageHold time.Duration
 }
 
