@@ -128,7 +128,7 @@ func lineageOf(id [16]byte) uint32 {
 		return 0
 	}
 	h := fnv.New32a()
-	h.Write(id[:])
+	_, _ = h.Write(id[:]) // never fails
 	return h.Sum32()
 }
 

@@ -21,7 +21,8 @@ const (
 func (h *letterHeaders) spring(written time.Time) DeadLetter {
 	d := DeadLetter{
 		Family: FamilySpring, FailedAt: written, Attempts: h.springAttempts(),
-		Partition: int32(h.springPosition("partition", 4)), Offset: h.springPosition("offset", 8),
+		Partition: int32(h.springPosition("partition", 4)), // #nosec G115 -- 4 bytes are an int32
+		Offset:    h.springPosition("offset", 8),
 	}
 	name, topic, _ := h.springFirst("original-topic")
 	h.require(name, string(topic))
@@ -75,9 +76,9 @@ func (h *letterHeaders) bigEndian(name string, size int) int64 {
 		h.errs = append(h.errs, fmt.Errorf("header %s: expected %d bytes, a big-endian number", full, size))
 		return 0
 	case size == 4:
-		return int64(int32(binary.BigEndian.Uint32(value)))
+		return int64(int32(binary.BigEndian.Uint32(value))) // #nosec G115 -- Java's int: its upper half is negative
 	}
-	return int64(binary.BigEndian.Uint64(value))
+	return int64(binary.BigEndian.Uint64(value)) // #nosec G115 -- Java's long: its upper half is negative
 }
 
 // springAttempts is how often the record was tried, where Spring was told to write it: 4 bytes, or 1 byte as older versions did.
@@ -88,7 +89,7 @@ func (h *letterHeaders) springAttempts() int {
 		case 1:
 			return int(value[0])
 		case 4:
-			if n := int32(binary.BigEndian.Uint32(value)); n >= 0 {
+			if n := int32(binary.BigEndian.Uint32(value)); n >= 0 { // #nosec G115 -- Java's int; the negative half is refused
 				return int(n)
 			}
 			fallthrough
@@ -131,7 +132,7 @@ func (h *letterHeaders) kafka(written time.Time) DeadLetter {
 // written adds the origin, which Connect, Streams and the broker write alike, as text.
 func (h *letterHeaders) written(d DeadLetter, prefix string) DeadLetter {
 	d.Topic = h.text(prefix + "topic")
-	d.Partition = int32(h.decimal(prefix+"partition", math.MaxInt32))
+	d.Partition = int32(h.decimal(prefix+"partition", math.MaxInt32)) // #nosec G115 -- decimal keeps to its limit
 	d.Offset = h.decimal(prefix+"offset", math.MaxInt64)
 	h.require(prefix+"topic", d.Topic)
 	return d

@@ -130,8 +130,9 @@ func (h *letterHeaders) family() (last Family) {
 
 func (h *letterHeaders) eventbus() DeadLetter {
 	d := DeadLetter{
-		Family: FamilyEventbus, Topic: h.text(headerTopic), Partition: int32(h.decimal(headerPartition, math.MaxInt32)),
-		Offset: h.decimal(headerOffset, math.MaxInt64), Timestamp: h.time(headerTimestamp), Group: h.text(headerGroup),
+		Family: FamilyEventbus, Topic: h.text(headerTopic),
+		Partition: int32(h.decimal(headerPartition, math.MaxInt32)), // #nosec G115 -- decimal keeps to its limit
+		Offset:    h.decimal(headerOffset, math.MaxInt64), Timestamp: h.time(headerTimestamp), Group: h.text(headerGroup),
 		Attempts: int(h.decimal(headerAttempts, math.MaxInt32)), FirstFailedAt: h.time(headerFirstFailedAt), FailedAt: h.time(headerFailedAt),
 		Class: Class(h.text(headerErrorClass)), Error: h.text(headerError), Stack: printable(h.last(headerStack), maxStackText),
 		Fingerprint: h.text(headerFingerprint), Redrives: int(h.decimal(headerRedrives, math.MaxInt32)),

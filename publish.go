@@ -223,7 +223,7 @@ func KeyHash(key []byte) string {
 		return ""
 	}
 	h := fnv.New32a()
-	h.Write(key)
+	_, _ = h.Write(key) // never fails
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 

@@ -107,7 +107,7 @@ func (p RetryPolicy) wait(attempt int) time.Duration {
 		d *= 2
 	}
 	d = min(d, p.Max)
-	jitter := 1 + max(p.Jitter, 0)*(2*rand.Float64()-1)
+	jitter := 1 + max(p.Jitter, 0)*(2*rand.Float64()-1) // #nosec G404 -- it spreads tries and is no secret
 	return min(time.Duration(float64(d)*jitter), p.Max)
 }
 

@@ -113,7 +113,7 @@ func (t *task) origin() origin {
 	h := &letterHeaders{of: t.record.Headers}
 	partition, offset, at := h.decimal(headerPartition, math.MaxInt32), h.decimal(headerOffset, math.MaxInt64), h.time(headerTimestamp)
 	if len(h.errs) == 0 {
-		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at
+		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at // #nosec G115 -- decimal keeps to its limit
 	}
 	return o
 }
