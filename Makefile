@@ -1,6 +1,6 @@
 # What takes more than one word. All of it is `go test`, which is how to run everything else.
 
-.PHONY: test sim judge
+.PHONY: test sim judge fuzz
 
 test:
 	go test ./...
@@ -15,3 +15,8 @@ sim:
 # make judge HISTORY=file       what `make sim` kept of a failure, judged again
 judge:
 	go run ./internal/ledger/judge $(HISTORY)
+
+# make fuzz TIME=60s            every fuzz target in turn, for so long each
+TIME ?= 60s
+fuzz:
+	scripts/fuzz $(TIME)

@@ -38,11 +38,16 @@ var (
 // errFetchFull says that the fetch has given enough. The client keeps what it has, and fetches again from there.
 var errFetchFull = fmt.Errorf("eventbus: a fetch decompresses to more than %d bytes: the rest of it is fetched again", fetchWeight)
 
-// inflating are the options of a client that reads. Its decompressor is the user's, or the client's own with its pools and bound.
+// inflating are the options of a client that reads.
 func (b *Bus) inflating() []kgo.Opt {
-	inner, _ := b.client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-	i := &inflater{inner: inner, left: fetchWeight}
+	i := b.inflater()
 	return []kgo.Opt{kgo.WithDecompressor(i), kgo.WithHooks(i)}
+}
+
+// inflater returns a new one around the user's decompressor, or the client's own, which obeys kgo.MaxDecompressBatchBytes.
+func (b *Bus) inflater() *inflater {
+	inner, _ := b.client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+	return &inflater{inner: inner, left: fetchWeight}
 }
 
 // OnBrokerRead is called for each response, before what is in it is decompressed.
@@ -61,7 +66,11 @@ func (i *inflater) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byt
 	if !i.room() {
 		return nil, errFetchFull
 	}
-	batch, err := i.inner.Decompress(src, codec)
+	var batch []byte
+	err := catch(func() (err error) { // a panic here would end the process, each time it reads this
+		batch, err = i.inner.Decompress(src, codec)
+		return err
+	})
 	switch {
 	case err != nil && codec > kgo.CodecZstd:
 		return nil, err
