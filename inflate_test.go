@@ -2,6 +2,7 @@ package eventbus_test
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,30 @@ func FuzzInflate(f *testing.F) {
 			require.NotErrorIs(t, err, kgo.ErrMaxDecompress, "a codec of the future is not passed over")
 		}
 	})
+}
+
+// A bomb takes memory by the bound, not by what it would become: this is all that is allocated while it is found out, garbage included.
+func TestABombTakesMemoryByTheBound(t *testing.T) {
+	large := make([]byte, 40<<20)
+	for name, c := range map[string]struct {
+		codec kgo.CompressionCodecType
+		data  []byte
+	}{
+		"gzip":            {kgo.CodecGzip, zipped(t, 0, 200<<20).content},
+		"snappy":          {kgo.CodecSnappy, packed(t, kgo.SnappyCompression(), large)},
+		"lz4":             {kgo.CodecLz4, packed(t, kgo.Lz4Compression(), large)},
+		"zstd":            {kgo.CodecZstd, packed(t, kgo.ZstdCompression(), large)},
+		"gzip of headers": {kgo.CodecGzip, zipped(t, 4<<20, 1).content},
+	} {
+		require.Less(t, len(c.data), 4<<20, name)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _, err := eventbus.InflateForTest(c.codec, c.data)
+		runtime.ReadMemStats(&after)
+		t.Logf("%s: %d MiB", name, (after.TotalAlloc-before.TotalAlloc)>>20)
+		require.ErrorIs(t, err, kgo.ErrMaxDecompress, name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(192<<20), name)
+	}
 }
 
 // packed compresses data as the client does.

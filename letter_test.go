@@ -277,7 +277,9 @@ func FuzzRecordHeaders(f *testing.F) {
 	})
 }
 
-func reserved(h kgo.RecordHeader) bool { return strings.HasPrefix(h.Key, "eb-") || h.Key == "retryCount" }
+func reserved(h kgo.RecordHeader) bool {
+	return strings.HasPrefix(h.Key, "eb-") || h.Key == "retryCount"
+}
 
 // requireLetter holds the dead letter of a record against what it has to be, and what a redrive makes of it.
 func requireLetter(t *testing.T, letter, r *kgo.Record, foreign []kgo.RecordHeader, d eventbus.Delivery) {

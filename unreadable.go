@@ -1,10 +1,14 @@
 package eventbus
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus/internal/engine"
@@ -56,6 +60,36 @@ func behind(all []unreadable) map[string]map[int32]kgo.EpochOffset {
 	return offsets
 }
 
+// atBeginnings puts offsets in place of "the start", where nothing is committed yet: the client can be set behind what cannot be read only where it
+// knows an offset, and before its first record it knows none. Where nobody answers in time, it stays as it was.
+func (c *consumer) atBeginnings(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	unknown := map[string]bool{}
+	for topic, partitions := range offsets {
+		c.resolve(unreadTrouble(topic))
+		for _, o := range partitions {
+			if o.EpochOffset().Offset < 0 {
+				unknown[topic] = true
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return offsets, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
+	defer cancel()
+	starts, _ := bounded(ctx, func() (kadm.ListedOffsets, error) {
+		return c.bus.admin.ListStartOffsets(ctx, slices.Collect(maps.Keys(unknown))...)
+	})
+	for topic, partitions := range offsets {
+		for p, o := range partitions {
+			if start, ok := starts.Lookup(topic, p); ok && start.Err == nil && o.EpochOffset().Offset < 0 {
+				partitions[p] = kgo.NewOffset().At(start.Offset)
+			}
+		}
+	}
+	return offsets, nil
+}
+
 // passUnreadable gives up what cannot be read, and has the client read on behind it. Only the poll loop may call it, while no rebalance can begin.
 func (c *consumer) passUnreadable(fetches kgo.Fetches) {
 	all := unreadables(fetches)
@@ -65,8 +99,17 @@ func (c *consumer) passUnreadable(fetches kgo.Fetches) {
 	for _, u := range all {
 		c.giveUpUnread(u)
 	}
-	c.client.SetOffsets(behind(all)) // also where nobody wants the records: the client forgets only so that it has stopped
+	offsets := behind(all)
+	c.client.SetOffsets(offsets) // also where nobody wants the records: the client forgets only so that it has stopped
+	for _, u := range all {
+		if at := c.client.CommittedOffsets()[u.topic][u.partition]; at != offsets[u.topic][u.partition] {
+			c.trouble(unreadTrouble(u.topic), fmt.Errorf("topic %s, partition %d: %w; reading goes on behind them once the partition is assigned anew",
+				u.topic, u.partition, u))
+		}
+	}
 }
+
+func unreadTrouble(topic string) string { return "unreadable " + topic }
 
 // giveUpUnread has a dead letter written that stands for the records. The offset passes them when that is acknowledged, as any event.
 func (c *consumer) giveUpUnread(u unreadable) {

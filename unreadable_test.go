@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"runtime"
 	"testing"
 	"time"
 
@@ -61,32 +60,6 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
-}
-
-// heapOf is the most that the heap has while f runs, above what it had before.
-func heapOf(t testing.TB, f func()) uint64 {
-	t.Helper()
-	runtime.GC()
-	var before, now runtime.MemStats
-	runtime.ReadMemStats(&before)
-	stop, most := make(chan struct{}), make(chan uint64)
-	go func() {
-		peak := before.HeapInuse
-		for {
-			select {
-			case <-stop:
-				most <- peak
-				return
-			default:
-				runtime.ReadMemStats(&now)
-				peak = max(peak, now.HeapInuse)
-				runtime.Gosched()
-			}
-		}
-	}()
-	f()
-	close(stop)
-	return <-most - before.HeapInuse
 }
 
 // What cannot be decompressed within bounds is dead-lettered by reference, and the partition goes on.
