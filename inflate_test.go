@@ -15,9 +15,11 @@ import (
 // can be passed.
 func FuzzInflate(f *testing.F) {
 	plain := []byte("\x12\x00\x00\x00\x01\x06abc\x02\x02\x00")
-	seeds := [][]byte{nil, plain, []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff"), []byte("\xff\xff\xff\xff\x0f"), zipped(f, 3, 1, 0, 9).content}
+	frames := []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff")
+	seeds := [][]byte{nil, plain, frames, []byte("\xff\xff\xff\xff\x0f"), zipped(f, 3, 1, 0, 9).content}
 	for codec, c := range map[kgo.CompressionCodecType]kgo.CompressionCodec{
-		kgo.CodecGzip: kgo.GzipCompression(), kgo.CodecSnappy: kgo.SnappyCompression(), kgo.CodecLz4: kgo.Lz4Compression(), kgo.CodecZstd: kgo.ZstdCompression(),
+		kgo.CodecGzip: kgo.GzipCompression(), kgo.CodecSnappy: kgo.SnappyCompression(), kgo.CodecLz4: kgo.Lz4Compression(),
+		kgo.CodecZstd: kgo.ZstdCompression(),
 	} {
 		packed := packed(f, c, make([]byte, 10_000))
 		for _, seed := range append(seeds, packed, packed[:len(packed)/2], append(packed[:len(packed):len(packed)], packed...)) {

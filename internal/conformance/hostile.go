@@ -104,7 +104,10 @@ func hostileRecordsAreDeadLettered(t *testing.T, f *fixture) {
 	var fine []string
 	for name, value := range values {
 		// All in one partition, by one key: what follows is behind it in the strictest sense.
-		f.produce(&kgo.Record{Topic: f.placed.Name(), Key: []byte(canary), Value: []byte(value), Headers: append(headers, kgo.RecordHeader{Key: "name", Value: []byte(name)})})
+		f.produce(&kgo.Record{
+			Topic: f.placed.Name(), Key: []byte(canary), Value: []byte(value),
+			Headers: append(headers[:len(headers):len(headers)], kgo.RecordHeader{Key: "name", Value: []byte(name)}),
+		})
 		f.produce(&kgo.Record{Topic: f.placed.Name(), Key: []byte(canary), Value: mustEncode(t, bus, f.order("fine", len(fine)))})
 		fine = append(fine, fmt.Sprint("fine/", len(fine)))
 	}
@@ -202,7 +205,9 @@ func (f *fixture) goesRound(r *kgo.Record, secret string) {
 	require.Equal(t, 1, report.Sent)
 	f.eventually("handled", func() bool { return bus.Metrics().MessagesConsumed == 1 })
 	size := len(r.Key)
-	require.Equal(t, []string{fmt.Sprintf("hostile/1 redrives 0, %d bytes of key", size), fmt.Sprintf("hostile/1 redrives 1, %d bytes of key", size)}, seen.all())
+	require.Equal(t, []string{
+		fmt.Sprintf("hostile/1 redrives 0, %d bytes of key", size), fmt.Sprintf("hostile/1 redrives 1, %d bytes of key", size),
+	}, seen.all())
 	requireSilence(t, bus, heard, secret)
 }
 
@@ -235,7 +240,8 @@ func zeros(t *testing.T, sizes ...int) bomb {
 		head := binary.AppendVarint([]byte{0, 0}, int64(i)) // attributes, time, offset
 		head = binary.AppendVarint(binary.AppendVarint(head, -1), int64(size))
 		length := binary.AppendVarint(nil, int64(len(head)+size+1))
-		_, err := io.Copy(z, io.MultiReader(bytes.NewReader(length), bytes.NewReader(head), io.LimitReader(nothing{}, int64(size)), bytes.NewReader([]byte{0})))
+		_, err := io.Copy(z, io.MultiReader(bytes.NewReader(length), bytes.NewReader(head), io.LimitReader(nothing{}, int64(size)),
+			bytes.NewReader([]byte{0})))
 		require.NoError(t, err)
 	}
 	require.NoError(t, z.Close())
@@ -276,7 +282,9 @@ func aBombStopsNobody(t *testing.T, f *fixture) {
 	require.NoError(t, f.plant(f.placed.Name(), 3, zeros(t, 10, 200<<20, 10)))
 	behindIt()
 	want := 1
-	for codec, text := range map[kgo.CompressionCodecType]string{kgo.CodecGzip: "\x1f\x8bno gzip", kgo.CodecZstd: "no zstd", kgo.CodecLz4: "no lz4", kgo.CodecSnappy: "\xff"} {
+	for codec, text := range map[kgo.CompressionCodecType]string{
+		kgo.CodecGzip: "\x1f\x8bno gzip", kgo.CodecZstd: "no zstd", kgo.CodecLz4: "no lz4", kgo.CodecSnappy: "\xff",
+	} {
 		if err := f.plant(f.placed.Name(), 1, bomb{codec, []byte(text)}); err == nil { // Kafka refuses it, the embedded broker does not
 			want++
 		}
@@ -287,7 +295,8 @@ func aBombStopsNobody(t *testing.T, f *fixture) {
 	require.Len(t, letters, want)
 	first, err := eventbus.ParseDeadLetter(letters[0])
 	require.NoError(t, err)
-	require.Equal(t, []any{eventbus.ClassUnreadable, f.placed.Name(), int32(0), int64(0), int64(3)}, []any{first.Class, first.Topic, first.Partition, first.Offset, first.Until})
+	require.Equal(t, []any{eventbus.ClassUnreadable, f.placed.Name(), int32(0), int64(0), int64(3)},
+		[]any{first.Class, first.Topic, first.Partition, first.Offset, first.Until})
 	f.eventually("every offset is passed", func() bool { return f.committed() == int64(3+want-1+5) })
 	require.EqualValues(t, want, bus.Metrics().DeadLettered)
 	f.requireReferencesStay(bus, want)
