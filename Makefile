@@ -1,6 +1,6 @@
 # What takes more than one word; everything else is `go test`.
 
-.PHONY: test sim judge sbom
+.PHONY: test sim judge sbom fuzz
 
 test:
 	go test ./...
@@ -20,3 +20,7 @@ judge:
 FILE ?= sbom.cdx.json
 sbom:
 	scripts/sbom $(FILE)
+# make fuzz TIME=60s            every fuzz target in turn, for so long each
+TIME ?= 60s
+fuzz:
+	scripts/fuzz $(TIME)

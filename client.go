@@ -18,6 +18,7 @@ func (b *Bus) clientOptions() []kgo.Opt {
 		kgo.DialTimeout(5 * time.Second),
 		kgo.RequestTimeoutOverhead(5 * time.Second),
 		kgo.ConnIdleTimeout(5 * time.Minute),
+		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 	}
 	opts = append(opts, b.cfg.Client...)
 	opts = append(opts,

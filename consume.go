@@ -170,9 +170,8 @@ func wrap(middleware []Middleware) RawHandler {
 func (c *consumer) options() []kgo.Opt {
 	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
 	// 50 MB a fetch would be most of what a consumer holds.
-	opts := append([]kgo.Opt{
-		kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20),
-	}, c.bus.clientOptions()...)
+	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, c.bus.clientOptions()...)
+	opts = append(opts, c.bus.inflating()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
 	for _, r := range c.ordered {
@@ -194,6 +193,7 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
 		kgo.OnOffsetsFetched(c.onOffsetsFetched),
+		kgo.AdjustFetchOffsetsFn(c.atBeginnings),
 	)
 }
 
@@ -270,6 +270,7 @@ func (c *consumer) poll(ctx context.Context) {
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.dispatch(fetches)
+		c.passUnreadable(fetches)
 		if back {
 			c.setBack()
 		}
@@ -342,6 +343,9 @@ func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 			return
+		}
+		if errors.Is(err, kgo.ErrMaxDecompress) || errors.Is(err, errFetchFull) {
+			return // see passUnreadable, inflater
 		}
 		any = true
 		if topic == "" {

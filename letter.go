@@ -21,6 +21,7 @@ const (
 	headerTopic         = "eb-orig-topic"
 	headerPartition     = "eb-orig-partition"
 	headerOffset        = "eb-orig-offset"
+	headerUntil         = "eb-orig-until"
 	headerTimestamp     = "eb-orig-timestamp"
 	headerGroup         = "eb-group"
 	headerAttempts      = "eb-attempts"
@@ -56,11 +57,15 @@ const (
 // dead-letter topic has it. What another family does not tell is zero; the fields say what that is. Its texts are safe to print: no
 // control characters, valid UTF-8.
 type DeadLetter struct {
-	Family        Family
-	Topic         string // Kafka's name of the original's topic
-	Partition     int32
-	Offset        int64
-	Timestamp     time.Time // the original record's. Kafka's share groups: zero
+	Family    Family
+	Topic     string // Kafka's name of the original's topic
+	Partition int32
+	Offset    int64
+	// Until is 0, or the letter is only a reference, without the record: then it is one above the last offset that it stands for, and Offset is
+	// the first. Records that cannot be decompressed, or only to too much, are given up so, and one that its dead-letter topic does not take
+	// for its size. They are where they were, in Topic, for as long as that keeps them. Other families: 0.
+	Until         int64
+	Timestamp     time.Time // the original record's; zero where it could not be read. Kafka's share groups: zero
 	Group         string    // Kafka's name of the group that gave up. Connect, Streams: ""
 	Attempts      int       // how often it was tried; 0 where the record did not get to a handler. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
@@ -132,10 +137,16 @@ func (h *letterHeaders) eventbus() DeadLetter {
 	d := DeadLetter{
 		Family: FamilyEventbus, Topic: h.text(headerTopic),
 		Partition: int32(h.decimal(headerPartition, math.MaxInt32)), // #nosec G115 -- decimal keeps to its limit
-		Offset:    h.decimal(headerOffset, math.MaxInt64), Timestamp: h.time(headerTimestamp), Group: h.text(headerGroup),
+		Offset:    h.decimal(headerOffset, math.MaxInt64), Group: h.text(headerGroup),
 		Attempts: int(h.decimal(headerAttempts, math.MaxInt32)), FirstFailedAt: h.time(headerFirstFailedAt), FailedAt: h.time(headerFailedAt),
 		Class: Class(h.text(headerErrorClass)), Error: h.text(headerError), Stack: printable(h.last(headerStack), maxStackText),
 		Fingerprint: h.text(headerFingerprint), Redrives: int(h.decimal(headerRedrives, math.MaxInt32)),
+	}
+	if _, there := h.first(headerUntil); there {
+		d.Until = h.until(d.Offset)
+	}
+	if _, there := h.first(headerTimestamp); there || d.Until == 0 {
+		d.Timestamp = h.time(headerTimestamp)
 	}
 	if d.Topic == "" || d.Group == "" || d.Class == "" {
 		h.errs = append(h.errs, fmt.Errorf("headers %s, %s, %s: expected all of them", headerTopic, headerGroup, headerErrorClass))
@@ -170,6 +181,16 @@ func (h *letterHeaders) decimal(name string, limit int64) int64 {
 	n, err := strconv.ParseInt(h.last(name), 10, 64)
 	if err != nil || n < 0 || n > limit {
 		h.errs = append(h.errs, fmt.Errorf("header %s: expected a decimal number from 0 to %d", name, limit))
+		return 0
+	}
+	return n
+}
+
+// until is one above the last offset of a reference that begins at offset.
+func (h *letterHeaders) until(offset int64) int64 {
+	n := h.decimal(headerUntil, math.MaxInt64)
+	if n <= offset {
+		h.errs = append(h.errs, fmt.Errorf("header %s: expected a number above %s", headerUntil, headerOffset))
 		return 0
 	}
 	return n

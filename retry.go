@@ -150,6 +150,8 @@ const (
 	ClassSchema    Class = "schema"    // the payload breaks its schema: see SchemaError
 	ClassTimeout   Class = "timeout"   // the handler ran out of its time at the last try
 	ClassPanic     Class = "panic"     // the handler panicked at the last try
+	// ClassUnreadable is that of records whose batch cannot be decompressed, or to too much: see DeadLetter.Until.
+	ClassUnreadable Class = "unreadable"
 )
 
 // classify says what kind of failure a handler's error is. An event that the handler could not publish because it is invalid will
