@@ -38,7 +38,8 @@ final class ConnectLetters {
         sink("connect-value.dlq", Map.of("value.converter", JSON, "value.converter.schemas.enable", "false"));
         sink("connect-key", Map.of("key.converter", JSON, "key.converter.schemas.enable", "true"));
         sink("connect-transform", Map.of("value.converter", "org.apache.kafka.connect.storage.StringConverter",
-            "transforms", "number", "transforms.number.type", "org.apache.kafka.connect.transforms.Cast$Value", "transforms.number.spec", "int32"));
+            "transforms", "number", "transforms.number.type", "org.apache.kafka.connect.transforms.Cast$Value",
+            "transforms.number.spec", "int32"));
         sink("connect-put", Map.of());
         Process worker = start();
         try {

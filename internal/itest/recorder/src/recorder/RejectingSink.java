@@ -52,7 +52,8 @@ public final class RejectingSink extends SinkConnector {
         @Override
         public void put(Collection<SinkRecord> records) {
             for (SinkRecord record : records) {
-                context.errantRecordReporter().report(record, new DataException("no stock of 4711", new IllegalStateException("the cause")));
+                Exception failed = new DataException("no stock of 4711", new IllegalStateException("the cause"));
+                context.errantRecordReporter().report(record, failed);
             }
         }
 

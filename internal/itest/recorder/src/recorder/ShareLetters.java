@@ -50,7 +50,8 @@ final class ShareLetters {
     }
 
     private void consume(String topic, AcknowledgeType answer, AtomicBoolean stop) {
-        Map<String, Object> config = Map.of("bootstrap.servers", tape.brokers, "group.id", topic + ".group", "share.acknowledgement.mode", "explicit");
+        Map<String, Object> config = Map.of("bootstrap.servers", tape.brokers, "group.id", topic + ".group",
+            "share.acknowledgement.mode", "explicit");
         try (var consumer = new KafkaShareConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             consumer.subscribe(List.of(topic));
             while (!stop.get()) {

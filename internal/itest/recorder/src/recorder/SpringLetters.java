@@ -79,7 +79,8 @@ final class SpringLetters {
         if (depth > 0) {
             fail(depth - 1);
         }
-        throw new IllegalStateException("no stock of 4711: ausverkauft, \u58f2\u308a\u5207\u308c \ud83d\uded2 \u001b[31m", new RuntimeException("the cause"));
+        String text = "no stock of 4711: ausverkauft, 売り切れ 🛒 \u001b[31m";
+        throw new IllegalStateException(text, new RuntimeException("the cause"));
     }
 
     static void refuse() {
