@@ -20,6 +20,7 @@ judge:
 FILE ?= sbom.cdx.json
 sbom:
 	scripts/sbom $(FILE)
+
 # make fuzz TIME=60s            every fuzz target in turn, for so long each
 TIME ?= 60s
 fuzz:

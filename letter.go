@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ type DeadLetter struct {
 	Until         int64
 	Timestamp     time.Time // the original record's; zero where it could not be read. Kafka's share groups: zero
 	Group         string    // Kafka's name of the group that gave up. Connect, Streams: ""
-	Attempts      int       // how often it was tried; 0 where the record did not get to a handler. Connect, Streams: 0
+	Attempts      int       // how often it was tried; 0 where the record did not get to a handler, or Spring does not tell. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
 	FailedAt      time.Time // Spring, share groups: the dead letter's own time. Connect, Streams, which give that the original's: zero
 	Class         Class     // other families: ""
@@ -79,8 +80,9 @@ type DeadLetter struct {
 }
 
 // ParseDeadLetter reads the headers of a record from a dead-letter topic, which this package or one of the other families has written.
-// Where a record has those of several, ours win, else those that come last. The error names the header that is missing or malformed. It
-// keeps nothing of r.
+// Where a record has those of several, ours win, else those that come last. Where another family's dead letter failed once more and has
+// its headers twice, the first tell Topic, Partition, Offset, Timestamp and Group, the last why. The error names the header that is missing
+// or malformed. It keeps nothing of r.
 func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
 	h := &letterHeaders{of: r.Headers}
 	var d DeadLetter
@@ -154,20 +156,19 @@ func (h *letterHeaders) eventbus() DeadLetter {
 	return d
 }
 
-// first is the value of the first header of that name, as the first failure wrote it; last that of the last.
-func (h *letterHeaders) first(name string) ([]byte, bool) {
-	for _, header := range h.of {
-		if header.Key == name {
-			return header.Value, true
-		}
+// first is the first header of those names, as the first failure wrote it; last is the value of the last.
+func (h *letterHeaders) first(names ...string) (kgo.RecordHeader, bool) {
+	i := slices.IndexFunc(h.of, func(header kgo.RecordHeader) bool { return slices.Contains(names, header.Key) })
+	if i < 0 {
+		return kgo.RecordHeader{}, false
 	}
-	return nil, false
+	return h.of[i], true
 }
 
-func (h *letterHeaders) last(name string) string {
-	for i := len(h.of) - 1; i >= 0; i-- {
-		if h.of[i].Key == name {
-			return string(h.of[i].Value)
+func (h *letterHeaders) last(names ...string) string {
+	for _, header := range slices.Backward(h.of) {
+		if slices.Contains(names, header.Key) {
+			return string(header.Value)
 		}
 	}
 	return ""
@@ -176,9 +177,14 @@ func (h *letterHeaders) last(name string) string {
 // text is the last value, safe to print.
 func (h *letterHeaders) text(name string) string { return printable(h.last(name), maxErrorText) }
 
-// decimal is a number of text, from 0 to limit.
+// decimal is the last value, a number from 0 to limit.
 func (h *letterHeaders) decimal(name string, limit int64) int64 {
-	n, err := strconv.ParseInt(h.last(name), 10, 64)
+	return h.number(name, h.last(name), limit)
+}
+
+// number is a number of text, from 0 to limit.
+func (h *letterHeaders) number(name, text string, limit int64) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > limit {
 		h.errs = append(h.errs, fmt.Errorf("header %s: expected a decimal number from 0 to %d", name, limit))
 		return 0

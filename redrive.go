@@ -67,7 +67,7 @@ type RedriveReport struct {
 	Sent        int          // of these: acknowledged by the retry topic; in a dry run, those that would be sent
 	Quarantined int          // of these: left, because they were sent back MaxRedrives times
 	Strangers   int          // of these: left, because they are of another topic or group
-	Skipped     int          // of these: left, because their headers cannot be read, or they are only references
+	Skipped     int          // of these: left, because their headers cannot be read, or because they have no record: references, for one
 	Left        []LetterLeft // the first 100 of those that were left
 	Partitions  []RedrivePartition
 }
@@ -255,6 +255,8 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 		return &r.report.Skipped, l.Error
 	case l.Until > 0:
 		return &r.report.Skipped, fmt.Sprintf("a reference: its records are in topic %s alone", l.Topic)
+	case l.bare():
+		return &r.report.Skipped, "no record: its share group has errors.deadletterqueue.copy.record.enable=false"
 	case l.Topic != d.topic && !any:
 		return &r.report.Strangers, fmt.Sprintf("of topic %s, not %s", l.Topic, d.topic)
 	case l.Group != "" && l.Group != d.group && !any:
@@ -263,6 +265,11 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 		return &r.report.Quarantined, fmt.Sprintf("sent back %d times already, MaxRedrives is %d", l.Redrives, r.opts.MaxRedrives)
 	}
 	return nil, ""
+}
+
+// bare is whether a share group's letter has nothing but headers, as is the default of Kafka 4.4: its record is elsewhere, if at all.
+func (l Letter) bare() bool {
+	return l.Family == FamilyKafka && l.Record.Key == nil && l.Record.Value == nil
 }
 
 func (r *redrive) send(ctx context.Context, l Letter) error {

@@ -1,5 +1,5 @@
 # What scripts/kafka and scripts/kafka-image share. Sourced, not run.
-KAFKA_VERSION=4.3.1
+KAFKA_VERSION=${EVENTBUS_KAFKA_VERSION:-4.3.1}
 kafka_cache=${XDG_CACHE_HOME:-$HOME/.cache}/eventbus-kafka
 kafka_d=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
