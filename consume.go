@@ -208,7 +208,7 @@ func (c *consumer) run(ctx context.Context) error {
 	helpers.Go(func() { c.sessionLoop(background) })
 
 	c.poll(ctx)
-	unfinished := c.release(c.drain(), c.sub.DrainTimeout)
+	unfinished := c.releaseAtLast(c.drain(), c.sub.DrainTimeout)
 	c.takeAll()
 	stop()
 	helpers.Wait()
