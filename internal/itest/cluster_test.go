@@ -74,6 +74,7 @@ var faults = []fault{
 	{"connections to one broker cut for 20 s", (*run).cut, afterKill, true},
 	{"500 ms more each way for 20 s", (*run).slow, afterKill, true},
 	{"one broker's bytes swallowed for 20 s", (*run).swallow, afterKill, true},
+	{"one member's bytes swallowed for 20 s", (*run).isolate, afterKill, true},
 }
 
 // cluster is three brokers that already run.
@@ -242,8 +243,10 @@ func (r *run) configureGroup(name, value string) {
 	require.Zero(r.t, resp.Resources[0].ErrorCode, "%v", resp.Resources[0].ErrorMessage)
 }
 
-// start starts a child, which reaches the brokers through the proxies.
-func (r *run) start(member bool) *process {
+// start starts a child, which reaches the brokers through the run's proxies.
+func (r *run) start(member bool) *process { return r.startVia(member, r.via) }
+
+func (r *run) startVia(member bool, proxies []*proxy) *process {
 	r.started++
 	name := fmt.Sprintf("publisher-%d", r.started)
 	if member {
@@ -251,7 +254,7 @@ func (r *run) start(member bool) *process {
 	}
 	via := map[string]string{}
 	for i, b := range r.brokers {
-		via[b] = r.via[i].listen.Addr().String()
+		via[b] = proxies[i].listen.Addr().String()
 	}
 	return startProcess(r.t, role{
 		Member: member, Name: name, Number: r.started, Ledger: r.path(name), Brokers: r.brokers, Via: via, Topic: r.topic, Group: r.group,

@@ -110,6 +110,20 @@ func (r *run) byProxy(m manner, brokers ...*proxy) time.Duration {
 func (r *run) cut() time.Duration     { return r.byProxy(cuts, r.via[r.coordinator()-1]) }
 func (r *run) swallow() time.Duration { return r.byProxy(swallows, r.via[r.coordinator()-1]) }
 
+// isolate swallows what one member says and hears, while all others are well: the group gives its partitions to them.
+func (r *run) isolate() time.Duration {
+	var via []*proxy
+	for _, b := range r.brokers {
+		via = append(via, newProxy(r.t, b))
+	}
+	m := r.startVia(true, via)
+	r.members = append(r.members, m)
+	eventually(r.t, time.Minute, "it has partitions", func(context.Context) bool { return r.watch.owns(m.role.Name) })
+	r.wait(3 * time.Second)
+	r.byProxy(swallows, via...)
+	return 0
+}
+
 // slow delays everybody; things go on meanwhile.
 func (r *run) slow() time.Duration {
 	_ = r.byProxy(delays, r.via...)

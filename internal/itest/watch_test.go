@@ -149,6 +149,13 @@ func (w *groupWatch) handled() int {
 	return len(seen)
 }
 
+// owns says whether a member has been given partitions.
+func (w *groupWatch) owns(member string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.entries, func(e ledger.Entry) bool { return e.Kind == ledger.Assigned && e.Member == member })
+}
+
 // doneAbove are the offsets from a committed one on that its metadata says are done.
 func doneAbove(o kadm.Offset) []int64 {
 	m, err := progress.Decode(o.Metadata)
