@@ -14,7 +14,7 @@ import (
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.mu.Lock()
-	c.joined, c.joining = true, false
+	c.joined, c.joining, c.heard = true, false, time.Now()
 	c.session.member, c.session.generation = c.client.GroupMetadata()
 	delete(c.troubles, "group")
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
