@@ -47,6 +47,8 @@ type consumer struct {
 	session  session   // of the group, the last that has begun
 	joining  bool      // it has ended, and the next one has not begun
 	endedAt  time.Time // when it ended
+	heard    time.Time // when the last heartbeat was sent that was answered
+	answered int       // heartbeats since partitions were given up
 	wasReady bool      // FailFast is for the start
 	fatal    error     // why the consumer ended by itself
 	looked   bool      // an inspection has seen the topics
@@ -208,7 +210,7 @@ func (c *consumer) run(ctx context.Context) error {
 	helpers.Go(func() { c.sessionLoop(background) })
 
 	c.poll(ctx)
-	unfinished := c.release(c.drain(), c.sub.DrainTimeout)
+	unfinished := c.releaseAtLast(c.drain(), c.sub.DrainTimeout)
 	c.takeAll()
 	stop()
 	helpers.Wait()
