@@ -23,7 +23,7 @@ const figuresHead = `| fault | group protocol | events | lost | doubled | out of
 func (f *figures) add(of fault, protocol eventbus.GroupProtocol, v verdict) {
 	f.rows = append(f.rows, fmt.Sprintf("| %s | %s | %d | %d | %d | %d | %d | %d of ≤ %d in flight | %s | %s | %s |\n", of.name, protocolName(protocol), v.report.Events,
 		v.count("lost"), v.doubled, v.mixed+v.count("order"), v.count("overlap"), v.report.Repeated, v.inFlight,
-		seconds(v.publish), seconds(v.handle), seconds(of.bound)))
+		seconds(v.publish), seconds(v.handle), of.limit()))
 }
 
 func (v verdict) count(promise string) int {
@@ -37,6 +37,14 @@ func (v verdict) count(promise string) int {
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+// limit is how long things may stand still, where that is bounded.
+func (f fault) limit() string {
+	if f.bound == 0 {
+		return ""
+	}
+	return "≤ " + seconds(f.bound)
+}
 
 // readmeTable is where README has the figures.
 var readmeTable = regexp.MustCompile(`(?s)(<!-- figures of the cluster: begin -->\n).*(<!-- figures of the cluster: end -->)`)
