@@ -18,7 +18,8 @@ const (
 	// ProtocolClassic has the members share out, cooperatively and stickily (KIP-429): a rebalance stops only the partitions that move.
 	ProtocolClassic GroupProtocol = iota
 	// ProtocolConsumer has the broker share out (KIP-848). It needs Kafka 4.0; with one before 4.3 a commit may fail now and then, and is
-	// made again. The session's timeout is the broker's (group.consumer.session.timeout.ms), not [Subscription.SessionTimeout].
+	// made again. The session's timeout is the broker's (group.consumer.session.timeout.ms, 45 s by default); [Subscription.SessionTimeout] only says
+	// when the member gives its partitions up, and should not be longer.
 	ProtocolConsumer
 )
 

@@ -19,7 +19,8 @@ type Subscription struct {
 	// RebalanceTimeout is how long the group waits for a member to give up partitions. It must exceed the longest handler
 	// timeout + DrainTimeout + 8 s (commit and heartbeat); an hour at most. Default: 60 s.
 	RebalanceTimeout time.Duration
-	// SessionTimeout is after which silence the group takes a member for dead, from 100 ms to an hour; brokers have narrower
+	// SessionTimeout is after which silence the group takes a member for dead. The member gives its partitions up a second earlier, or a
+	// quarter of it if that is less: their handlers' ctx ends. From 100 ms to an hour; brokers have narrower
 	// bounds of their own. Default: 45 s.
 	SessionTimeout time.Duration
 	// Concurrency is how many events are handled at once, over all partitions: those of different keys. Default: 64.
