@@ -362,10 +362,9 @@ func (r *run) judge(load, hurt window) verdict {
 	entries := r.entries()
 	v := judge(entries, load, hurt)
 	findings := v.report.Findings
-	v.report.Findings = nil
-	r.t.Logf("%d findings: %v; doubled in the log %d, out of order in the log %d, may come again %d; stalls: publishing %v, handling %v", len(findings),
-		v.report, v.doubled, v.mixed, v.inFlight, v.publish.Round(time.Millisecond), v.handle.Round(time.Millisecond))
-	v.report.Findings = findings
+	summary, _, _ := strings.Cut(v.report.String(), "\n")
+	r.t.Logf("%s; doubled in the log %d, out of order in the log %d, may come again %d; stalls: publishing %v, handling %v", summary,
+		v.doubled, v.mixed, v.inFlight, v.publish.Round(time.Millisecond), v.handle.Round(time.Millisecond))
 	require.NoError(r.t, ledger.Save(filepath.Join(r.dir, "history.jsonl"), entries))
 	require.Empty(r.t, findings[:min(3, len(findings))], "the first findings; EVENTBUS_LEDGERS keeps the history, for `make judge`")
 	require.Zero(r.t, v.doubled, "events doubled in the log")
