@@ -128,7 +128,7 @@ func (c *consumer) chooseCommits(as []*assignment) (chosenCommits, map[string]ma
 	chosen, offsets := chosenCommits{}, map[string]map[int32]kgo.EpochOffset{}
 	for _, a := range as {
 		commit, moved := c.engine.Commit(a.part, a.lineage)
-		if !moved {
+		if !moved || a.void {
 			continue
 		}
 		if offsets[a.topic] == nil {
@@ -170,6 +170,7 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 				c.noteCommit(chosen[topicPartition{name, p.Partition}])
 			case errors.Is(err, kerr.OffsetMetadataTooLarge):
 				tooLarge = true
+			case errors.Is(err, kerr.UnknownTopicID) && !c.refused(name): // by a broker that does not know the topic yet
 			default:
 				failed = err
 			}

@@ -138,9 +138,6 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 		t.trims++
 		c.sendLetterLocked(it)
 	default:
-		if errors.Is(err, kerr.UnknownTopicID) { // the client sticks to the topic that was there before
-			c.afterLocked(func() { c.bus.letters.PurgeTopicsFromProducing(topic) })
-		}
 		c.letterFailedLocked(it, fmt.Errorf("a dead letter cannot be written to %s: %w", topic, err))
 	}
 }
