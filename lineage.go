@@ -128,12 +128,12 @@ func (c *consumer) consume(name string, id [16]byte) {
 // part has the client forget a topic. What is ours of it ends as at a rebalance, but without a commit: the client would make it by the topic's
 // name, once it has forgotten the id.
 func (c *consumer) part(ctx context.Context, name string) {
-	parts, inFlight := c.disown(name)
-	if parts == nil {
+	void, inFlight, parts := c.disown(name)
+	if !parts {
 		return
 	}
 	c.log.Warn("the topic was deleted; of what was fetched, only what runs is brought to its end", "topic", name, "count", inFlight)
-	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
+	if n := c.release(void, c.sub.DrainTimeout); n > 0 {
 		c.log.Warn("handlers did not end within DrainTimeout when their topic was deleted", "topic", name, "count", n)
 	}
 	_, _ = bounded(ctx, func() (bool, error) { // it waits for questions that the client has under way
@@ -145,26 +145,26 @@ func (c *consumer) part(ctx context.Context, name string) {
 	})
 }
 
-// disown ends the consuming of a topic, and returns the partitions that are ours, and how many records of them are in flight. nil: a shutdown does
-// it.
-func (c *consumer) disown(name string) (parts map[string][]int32, inFlight int) {
+// disown takes away what is ours of a topic, which is to be committed no more, and says how many records of it are in flight. false: a shutdown ends
+// all of it.
+func (c *consumer) disown(name string) (void []*assignment, inFlight int, parts bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining {
-		return nil, 0
+		return nil, 0, false
 	}
 	c.followed[name].consumed, c.followed[name].leaving = false, true
-	parts = map[string][]int32{}
-	for _, a := range c.assigned {
-		if a.topic == name {
+	for key, a := range c.assigned {
+		if key.topic == name {
 			a.void = true
-			parts[name] = append(parts[name], a.partition)
+			void = append(void, a)
 			inFlight += a.part.Queued()
+			delete(c.assigned, key)
 		}
 	}
 	maps.DeleteFunc(c.expelled, func(key topicPartition, _ struct{}) bool { return key.topic == name })
 	c.fetched = slices.DeleteFunc(c.fetched, func(f fetched) bool { return f.topic == name })
-	return parts, inFlight
+	return void, inFlight, true
 }
 
 // onOffsetsToBegin has the client begin at the earliest where what was committed is of an older topic. It is called after onOffsetsFetched.
