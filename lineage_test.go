@@ -25,7 +25,7 @@ func (w *world) countFetches() *atomic.Int64 {
 	w.cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		w.cluster.KeepControl()
 		n.Add(1)
-		w.cluster.SleepControl(func() { time.Sleep(10 * time.Millisecond) })
+		time.Sleep(10 * time.Millisecond)
 		return nil, nil, false
 	})
 	return &n
@@ -62,6 +62,9 @@ func TestATopicMadeAgainIsConsumedFromItsBeginning(t *testing.T) {
 				"with less partitions": {3, 1, 0},
 				"with less, later":     {3, 1, 7 * time.Second},
 			} {
+				if instance != "" && test.before == test.after {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s, protocol %d, static %v", name, protocol, instance != ""), func(t *testing.T) {
 					inWorld(t, func(w *world) {
 						w.remake(test.before, 0)
@@ -116,7 +119,7 @@ func TestATopicMadeAgainIsConsumedFromItsBeginning(t *testing.T) {
 						require.LessOrEqual(t, time.Since(again), 15*time.Second)
 						require.EqualValues(t, 1, bus.Metrics().Recreated)
 						require.Empty(t, problems(bus))
-						time.Sleep(time.Minute)
+						time.Sleep(20 * time.Second)
 						require.Empty(t, problems(bus))
 						require.Len(t, seen.all(), 50+len(want))
 						require.EqualValues(t, 1, bus.Metrics().Recreated, "and not again")
