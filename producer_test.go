@@ -55,7 +55,7 @@ func TestPublishersFollowATopicMadeAgain(t *testing.T) {
 							select {
 							case <-stop:
 								return
-							case <-time.After(5 * time.Millisecond):
+							case <-time.After(20 * time.Millisecond):
 							}
 							mu.Lock()
 							if _, has := sure[id]; remade.Load() && !has {
@@ -76,7 +76,7 @@ func TestPublishersFollowATopicMadeAgain(t *testing.T) {
 				time.Sleep(time.Second)
 				w.remake(partitions, 0)
 				remade.Store(true)
-				time.Sleep(3 * time.Second)
+				time.Sleep(2 * time.Second)
 				close(stop)
 				publishers.Wait()
 				landed.Wait()
