@@ -2,7 +2,6 @@ package eventbus
 
 import (
 	"context"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -36,8 +35,9 @@ type assignment struct {
 	headTime time.Time        // the newest record's time as last seen
 	doneTime time.Time        // that of a record that was done lately
 	paused   string           // why it is not fetched, "" if it is
-	ahead    bool             // the client fetches from above where it begins: see setBack
+	ahead    bool             // the client fetches from elsewhere than where it begins: see setBack
 	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
+	void     bool             // its topic is gone: none of its offsets may be committed
 }
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
@@ -59,8 +59,8 @@ type fetched struct {
 	done      progress.Map
 }
 
-func (f fetched) of(a *assignment, id [16]byte) bool {
-	return f.partition == a.partition && (f.topic == a.topic || f.topic == "" && f.id == id)
+func (f fetched) of(topic string, id [16]byte, partition int32) bool {
+	return f.partition == partition && (f.topic == topic || f.topic == "" && f.id == id)
 }
 
 // onOffsetsFetched keeps what was committed, until the first records of each partition come. It is called after onAssigned.
@@ -100,36 +100,43 @@ func (a *assignment) before(r *kgo.Record) bool {
 	return a.from != nil && r.Offset < a.from.Offset && r.LeaderEpoch <= a.from.Epoch
 }
 
-// resumeLocked has an assignment begin where its group has committed, as last fetched: the client names a topic by its id, or without it, as it
-// knows the id at that moment. The map is of use only if it is this topic's, not an older one's of the same name.
-func (a *assignment) resumeLocked(id [16]byte) {
+// resumeLocked has an assignment begin where its group has committed, as last fetched. false: that is of an older topic of the same name, and the
+// client is to be set back to the earliest.
+func (a *assignment) resumeLocked(id [16]byte) bool {
 	a.id, a.lineage = id, lineageOf(id)
-	var last *fetched
-	for i := range a.consumer.fetched {
-		if a.consumer.fetched[i].of(a, id) {
-			last = &a.consumer.fetched[i]
-		}
-	}
+	c := a.consumer
+	last := c.fetchedLocked(a.topic, id, a.partition)
 	if last == nil {
-		return
+		return true
 	}
-	if last.offset >= 0 {
-		a.part.Resume(last.offset, last.epoch, last.done)
+	at := *last
+	c.fetched = slices.DeleteFunc(c.fetched, func(f fetched) bool { return f.of(a.topic, id, a.partition) })
+	if at.offset < 0 {
+		return true
 	}
-	if last.done.Done() > 0 && last.done.Lineage != a.lineage {
+	if older(at.done, id) {
+		c.tellOlderLocked(a.topic, a.partition)
+		a.beginLocked(fetched{topic: a.topic, partition: a.partition, offset: -1, epoch: -1})
+		a.ahead = true
+		c.fetchingLocked(a)
+		return false
+	}
+	a.part.Resume(at.offset, at.epoch, at.done)
+	if at.done.Lineage != a.lineage {
 		a.part.Forget()
 	}
-	a.consumer.fetched = slices.DeleteFunc(a.consumer.fetched, func(f fetched) bool { return f.of(a, id) })
+	return true
 }
 
-// lineageOf stands for a topic's id; 0 for a broker that has none.
-func lineageOf(id [16]byte) uint32 {
-	if id == [16]byte{} {
-		return 0
+// fetchedLocked is what was last fetched of the commits of a partition; nil: nothing. The client names a topic by its id, or without it, as it knows
+// the id at that moment.
+func (c *consumer) fetchedLocked(topic string, id [16]byte, partition int32) *fetched {
+	for i, f := range slices.Backward(c.fetched) {
+		if f.of(topic, id, partition) {
+			return &c.fetched[i]
+		}
 	}
-	h := fnv.New32a()
-	_, _ = h.Write(id[:]) // never fails
-	return h.Sum32()
+	return nil
 }
 
 // take queues fetched records, without waiting for anything but a lock.
@@ -141,8 +148,8 @@ func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
 	c := a.consumer
 	c.mu.Lock()
 	defer c.unlock()
-	if !a.part.Begun() {
-		a.resumeLocked(id)
+	if !a.part.Begun() && !a.resumeLocked(id) {
+		return
 	}
 	skipped := a.part.Skipped()
 	for i, r := range records {

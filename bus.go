@@ -21,8 +21,9 @@ import (
 // zero value is not usable.
 type Bus struct {
 	cfg              Config
-	client           *kgo.Client // publishes events, answers questions about the cluster
-	letters          *kgo.Client // publishes dead letters: a full event buffer must not block them
+	client           *kgo.Client // that of events; answers questions about the cluster
+	events           *producer
+	letters          *producer // of dead letters: a full event buffer must not block them
 	admin            *kadm.Client
 	buffer           *gate.Gate
 	budget           *engine.Budget // of what the groups have fetched
@@ -66,10 +67,12 @@ func New(cfg Config) (*Bus, error) {
 	if b.client, err = kgo.NewClient(b.producerOptions()...); err != nil {
 		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
-	if b.letters, err = kgo.NewClient(b.letterOptions()...); err != nil {
+	letters, err := kgo.NewClient(b.letterOptions()...)
+	if err != nil {
 		b.client.Close()
 		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
+	b.events, b.letters = newProducer(b.client, cfg.Logger, &b.count), newProducer(letters, cfg.Logger, &b.count)
 	b.admin = kadm.NewClient(b.client)
 	b.ending, b.end = context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -116,10 +119,10 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 	if err != nil {
 		return nil, err
 	}
-	retrying := b.retryTopics(ctx, checked)
+	known := b.knownTopics(ctx, checked)
 	var consumers []*consumer
 	for _, sub := range checked {
-		c, err := newConsumer(ctx, b, sub, retrying)
+		c, err := newConsumer(ctx, b, sub, known)
 		if err != nil {
 			closeAll(consumers)
 			return nil, err
@@ -265,10 +268,10 @@ func (b *Bus) shutdown(ctx context.Context, leave func(context.Context) error) e
 	drained := b.waitRuns(ctx)
 	left := leave(ctx)
 	b.closed.Store(true)
-	flushed := cmp.Or(b.client.Flush(ctx), b.letters.Flush(ctx))
-	given := b.client.BufferedProduceRecords() + b.letters.BufferedProduceRecords()
+	flushed := cmp.Or(b.events.Flush(ctx), b.letters.Flush(ctx))
+	given := b.events.Buffered() + b.letters.Buffered()
 	b.stop()
-	b.client.Close() // before the wait: it ends questions that hang
+	b.events.Close() // before the wait: it ends questions that hang
 	b.letters.Close()
 	b.stopped.Wait()
 	if flushed != nil {

@@ -20,9 +20,18 @@ func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
 		c.lookAtRoom()
 		c.committing.Lock()
-		c.commit(context.Background(), c.assignments())
+		if !c.isLeaving() {
+			c.commit(context.Background(), c.assignments())
+		}
 		c.committing.Unlock()
 	}
+}
+
+// isLeaving says whether the last commits are under way, which nobody else's may hold up.
+func (c *consumer) isLeaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
 }
 
 // lookAtRoom has partitions fetched again that others have made room for: what waits in them may tell nobody for an hour.
@@ -57,8 +66,8 @@ func (c *consumer) commit(ctx context.Context, as []*assignment) {
 	})
 }
 
-// refused says whether a commit is wanting for a reason that passes.
-func (c *consumer) refused(as []*assignment) bool {
+// wanting says whether there still is something to commit, and no lasting reason for it.
+func (c *consumer) wanting(as []*assignment) bool {
 	chosen, _ := c.chooseCommits(as)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +146,7 @@ func (c *consumer) chooseCommits(as []*assignment) (chosenCommits, map[string]ma
 	chosen, offsets := chosenCommits{}, map[string]map[int32]kgo.EpochOffset{}
 	for _, a := range as {
 		commit, moved := c.engine.Commit(a.part, a.lineage)
-		if !moved {
+		if !moved || a.void {
 			continue
 		}
 		if offsets[a.topic] == nil {
@@ -179,6 +188,7 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 				c.noteCommit(chosen[topicPartition{name, p.Partition}])
 			case errors.Is(err, kerr.OffsetMetadataTooLarge):
 				tooLarge = true
+			case errors.Is(err, kerr.UnknownTopicID) && !c.refused(name): // by a broker that does not know the topic yet
 			default:
 				failed = err
 			}

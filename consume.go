@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus/internal/breaker"
 	"github.com/dreamscape/eventbus/internal/engine"
@@ -41,7 +43,7 @@ type consumer struct {
 	expelled map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
 	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
 	left     map[*item]struct{}          // tries that outlasted their assignment
-	retrying map[string]bool             // retry topics that are consumed
+	followed map[string]*followed        // sources and retry topics, by Kafka's names
 	held     bool                        // by Pause
 	joined   bool
 	session  session   // of the group, the last that has begun
@@ -54,6 +56,7 @@ type consumer struct {
 	looked   bool      // an inspection has seen the topics
 	giving   int       // releases under way, in which nobody polls
 	draining bool      // no assignment starts any more
+	leaving  bool      // nothing runs any more, and the last commits are made
 	polled   time.Time // when a poll last returned
 	troubles map[string]trouble
 
@@ -110,21 +113,24 @@ const (
 	failFastAfter  = 3 * time.Second
 )
 
-// newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx. retrying are the retry
-// topics that are known to be there.
-func newConsumer(ctx context.Context, b *Bus, sub Subscription, retrying map[string]bool) (*consumer, error) {
+// newConsumer makes the consumer of a checked subscription; it begins to join its group. Handlers get the values of ctx. known are the topics that
+// are known to be there.
+func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string]topicInfo) (*consumer, error) {
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{},
 		letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
-		retrying: map[string]bool{}, troubles: map[string]trouble{}, polled: time.Now(),
+		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
 	}
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)
 	}
-	for _, r := range c.ordered {
-		c.retrying[r.retryTopic] = retrying[r.retryTopic]
+	for _, r := range c.ordered { // a source is waited for by the client; a retry topic need not be there
+		retry, known := known[r.retryTopic], known[r.kafkaTopic]
+		consumed := retry.there(kmsg.ACLOperationRead)
+		c.followed[r.kafkaTopic] = &followed{id: known.id, consumed: true, since: time.Now(), made: true}
+		c.followed[r.retryTopic] = &followed{id: retry.id, consumed: consumed, since: time.Now(), made: consumed}
 	}
 	c.engine = engine.New[*task](sub.Concurrency, len(c.ordered),
 		engine.Limits{Records: sub.MaxInFlight, Bytes: sub.MaxInFlightBytes, Span: int64(sub.MaxSpan)}, b.budget)
@@ -176,10 +182,9 @@ func (c *consumer) options() []kgo.Opt {
 	opts = append(opts, c.bus.inflating()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
-	for _, r := range c.ordered {
-		topics = append(topics, r.kafkaTopic)
-		if c.retrying[r.retryTopic] {
-			topics = append(topics, r.retryTopic)
+	for name, f := range c.followed {
+		if f.consumed {
+			topics = append(topics, name)
 		}
 	}
 	return append(opts,
@@ -195,7 +200,7 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
 		kgo.OnOffsetsFetched(c.onOffsetsFetched),
-		kgo.AdjustFetchOffsetsFn(c.atBeginnings),
+		kgo.AdjustFetchOffsetsFn(c.onOffsetsToBegin),
 	)
 }
 
@@ -356,6 +361,9 @@ func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
 		var lost *kgo.ErrDataLoss
 		if errors.As(err, &lost) {
 			c.log.Error("data loss: records are gone from the topic before this group read them", "topic", topic, "partition", partition, "error", err)
+			return
+		}
+		if errors.Is(err, kerr.UnknownTopicID) && !c.refused(topic) {
 			return
 		}
 		c.trouble(fetchTrouble(topic, err), fmt.Errorf("fetching from %s: %w", topic, err))

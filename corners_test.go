@@ -381,29 +381,6 @@ func TestAShutdownWithoutABrokerIsBounded(t *testing.T) {
 	}
 }
 
-// A topic that is deleted and made anew is not consumed until the group runs again, and health says so.
-func TestASourceTopicReCreatedIsUnready(t *testing.T) {
-	inWorld(t, func(w *world) {
-		bus := w.bus(nil)
-		var seen journal
-		r := w.run(bus, handles(&seen), nil, nil)
-		publish(w, bus, 3)
-		w.until("committed", func() bool { return w.committed() == 3 })
-		w.cluster.DeleteTopic(orders)
-		time.Sleep(time.Second)
-		w.cluster.CreateTopic(orders, 1, nil)
-		require.NoError(t, w.bus(nil).Publish(context.Background(), w.order("o", 10)))
-		time.Sleep(30 * time.Second)
-		h := bus.Health(context.Background())
-		require.False(t, h.Ready)
-		require.Contains(t, h.Groups[0].Problems[0], "UNKNOWN_TOPIC_ID")
-		require.NoError(t, r.end())
-		w.run(bus, handles(&seen), nil, nil)
-		w.until("consumed from its beginning", func() bool { return len(seen.all()) == 4 })
-		require.Equal(t, []string{"0", "1", "2", "10"}, seen.all())
-	})
-}
-
 // A member whose partition has gone to another has no trouble with committing it.
 func TestARefusedCommitOfALostPartitionIsForgotten(t *testing.T) {
 	inWorld(t, func(w *world) {

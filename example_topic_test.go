@@ -139,6 +139,7 @@ func ExampleMetrics() {
 	//   "detached": 0,
 	//   "skipped": 0,
 	//   "mapsCut": 0,
+	//   "recreated": 0,
 	//   "avgProcessingTime": 0,
 	//   "consumerLagSeconds": 0
 	// } <nil>

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/dreamscape/eventbus/internal/progress"
 )
 
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
@@ -67,30 +70,54 @@ func (c *consumer) failFast() {
 	}
 }
 
+// lookSoon has the next inspection begin now.
+func (c *consumer) lookSoon() {
+	select {
+	case c.look <- struct{}{}:
+	default:
+	}
+}
+
 // inspect asks for the topics and for the ends of the assigned partitions.
 func (c *consumer) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
-	asked := map[string]kmsg.ACLOperation{}
-	for _, r := range c.ordered {
-		asked[r.kafkaTopic], asked[c.letterTopic(r)] = kmsg.ACLOperationRead, kmsg.ACLOperationWrite
-	}
-	found, err := c.bus.topicTroubles(ctx, asked)
-	if err != nil {
-		if broken := c.bus.link.refused(); broken != nil {
-			c.trouble("link", broken)
-		}
+	if !c.lookAtTopics(ctx) {
 		return
-	}
-	c.resolve("link")
-	for name := range asked {
-		c.noteTopic(name, found[name])
 	}
 	c.noteProtocol(c.lookAtProtocol(ctx))
 	c.noteLook()
 	c.forgetFetches()
-	c.lookAtRetryTopics(ctx)
 	c.lookAtEnds(ctx)
+}
+
+// lookAtTopics names what is wrong with the topics, and follows those that are consumed. false: nobody answered.
+func (c *consumer) lookAtTopics(ctx context.Context) bool {
+	var names []string
+	for _, r := range c.ordered {
+		names = append(names, r.kafkaTopic, c.letterTopic(r), r.retryTopic)
+	}
+	known, err := c.bus.describeTopics(ctx, names)
+	if err != nil {
+		if broken := c.bus.link.refused(); broken != nil {
+			c.trouble("link", broken)
+		}
+		return false
+	}
+	c.resolve("link")
+	for _, r := range c.ordered {
+		source, letters, retries := known[r.kafkaTopic], known[c.letterTopic(r)], known[r.retryTopic]
+		c.noteTopic(c.letterTopic(r), letters.trouble(c.letterTopic(r), kmsg.ACLOperationWrite))
+		c.noteTopic(r.kafkaTopic, cmp.Or(source.trouble(r.kafkaTopic, kmsg.ACLOperationRead), c.follow(ctx, r.kafkaTopic, source)))
+		// A retry topic that does not exist, or is hidden, is no trouble: redriving is for who wants it. One that is there and may not be
+		// read is: what was redriven would lie in it unseen.
+		forbidden := c.follow(ctx, r.retryTopic, retries)
+		if retries.err == nil {
+			forbidden = cmp.Or(retries.trouble(r.retryTopic, kmsg.ACLOperationRead), forbidden)
+		}
+		c.noteTopic(r.retryTopic, forbidden)
+	}
+	return true
 }
 
 func (c *consumer) noteProtocol(err error) {
@@ -101,52 +128,22 @@ func (c *consumer) noteProtocol(err error) {
 	c.resolve("protocol")
 }
 
-// retryTopicsWithin bounds what Run waits for the answer; where none comes, the retry topics are found later.
-const retryTopicsWithin = time.Second
+// topicsWithin bounds what Run waits for the answer; where none comes, the retry topics are found later.
+const topicsWithin = time.Second
 
-// retryTopics finds those retry topics of subscriptions that can be read, by Kafka's names, before the groups are joined: a member that names
-// more topics afterwards has its group rebalance, and a static one is to restart without that.
-func (b *Bus) retryTopics(ctx context.Context, subs []Subscription) map[string]bool {
+// knownTopics finds the topics of subscriptions, by Kafka's names, before the groups are joined: a member that names more of them afterwards has its
+// group rebalance, and a static one is to restart without that.
+func (b *Bus) knownTopics(ctx context.Context, subs []Subscription) map[string]topicInfo {
 	var names []string
 	for _, sub := range subs {
 		for _, r := range sub.Routes {
-			names = append(names, b.retryTopic(r.topic.name, sub.Group))
+			names = append(names, b.cfg.TopicPrefix+r.topic.name, b.retryTopic(r.topic.name, sub.Group))
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, retryTopicsWithin)
+	ctx, cancel := context.WithTimeout(ctx, topicsWithin)
 	defer cancel()
 	known, _ := b.describeTopics(ctx, names) // nothing is known where nobody answers
-	there := map[string]bool{}
-	for name, info := range known {
-		there[name] = info.err == nil && info.permits(kmsg.ACLOperationRead)
-	}
-	return there
-}
-
-// lookAtRetryTopics has those retry topics consumed that exist. One that does not, or is hidden, is no trouble: redriving is for who wants
-// it. One that is there and may not be read is: what was redriven would lie in it unseen.
-func (c *consumer) lookAtRetryTopics(ctx context.Context) {
-	var wanted []string
-	for _, r := range c.ordered {
-		if !c.retrying[r.retryTopic] {
-			wanted = append(wanted, r.retryTopic)
-		}
-	}
-	known, err := c.bus.describeTopics(ctx, wanted)
-	if err != nil {
-		return
-	}
-	for name, info := range known {
-		if info.err != nil {
-			continue
-		}
-		forbidden := info.trouble(name, kmsg.ACLOperationRead)
-		c.noteTopic(name, forbidden)
-		if forbidden == nil {
-			c.retrying[name] = true
-			c.client.AddConsumeTopics(name)
-		}
-	}
+	return known
 }
 
 // noteLook remembers that the topics have been looked at: readiness waits for it.
@@ -256,7 +253,9 @@ func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range as {
-		if at, ok := committed.Lookup(a.topic, a.partition); ok && at.Err == nil && at.At >= 0 {
+		at, ok := committed.Lookup(a.topic, a.partition)
+		done, _ := progress.Decode(at.Metadata)
+		if ok && at.Err == nil && at.At >= 0 && !older(done, c.followed[a.topic].id) {
 			a.start = at.At
 		} else if start, ok := starts.Lookup(a.topic, a.partition); ok && start.Err == nil {
 			a.start = start.Offset

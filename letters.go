@@ -141,9 +141,6 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 		t.letter.until = t.origin().Offset + 1
 		c.sendLetterLocked(it)
 	default:
-		if errors.Is(err, kerr.UnknownTopicID) { // the client sticks to the topic that was there before
-			c.afterLocked(func() { c.bus.letters.PurgeTopicsFromProducing(topic) })
-		}
 		c.letterFailedLocked(it, fmt.Errorf("a dead letter cannot be written to %s: %w", topic, err))
 	}
 }

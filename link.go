@@ -117,7 +117,7 @@ func isRefusal(err error) bool {
 	for _, refusal := range []error{
 		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState, kerr.TopicAuthorizationFailed,
 		kerr.ClusterAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.UnknownTopicOrPartition, kerr.InvalidTopicException,
-		kerr.UnknownTopicID, // the topic was made anew: a consumer sticks to the old one until it runs again
+		kerr.UnknownTopicID, // the topic was deleted, and may have been made again
 	} {
 		if errors.Is(err, refusal) {
 			return true

@@ -32,6 +32,7 @@ type Metrics struct {
 	Detached        int64         `json:"detached"`         // handlers that ignored the end of their ctx and were left behind
 	Skipped         int64         `json:"skipped"`          // events that came again and were not handled again: a commit's map had them as done
 	MapsCut         int64         `json:"mapsCut"`          // commits whose map of what is done out of order was too large; the rest may come again
+	Recreated       int64         `json:"recreated"`        // topics found deleted and made again, by each group and publisher for itself; by a publisher, only deleted too
 }
 
 // ParkedKey is a key whose first event failed and waits for another try; its later events wait behind it.
@@ -115,7 +116,7 @@ type Middleware func(next RawHandler) RawHandler
 // counters count since the bus was made.
 type counters struct {
 	published, publishErrors, consumed, deadLettered, retries, schemaReports atomic.Int64
-	breakerOpened, detached, skipped, mapsCut                                atomic.Int64
+	breakerOpened, detached, skipped, mapsCut, recreated                     atomic.Int64
 	tries, tryTime                                                           atomic.Int64
 }
 
@@ -133,6 +134,7 @@ func (c *counters) snapshot() Metrics {
 		MessagesPublished: c.published.Load(), MessagesConsumed: c.consumed.Load(), PublishErrors: c.publishErrors.Load(),
 		DeadLettered: c.deadLettered.Load(), Retries: c.retries.Load(), SchemaReports: c.schemaReports.Load(),
 		BreakerOpened: c.breakerOpened.Load(), Detached: c.detached.Load(), Skipped: c.skipped.Load(), MapsCut: c.mapsCut.Load(),
+		Recreated: c.recreated.Load(),
 	}
 	if tries := c.tries.Load(); tries > 0 {
 		m.AvgProcessingTime = time.Duration(c.tryTime.Load() / tries)

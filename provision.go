@@ -166,7 +166,8 @@ func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
 // topicInfo is what the cluster says of a topic.
 type topicInfo struct {
 	partitions int32
-	allowed    int32 // a bit for each operation (KIP-430), or unsaid
+	id         [16]byte // zero for a broker that has none
+	allowed    int32    // a bit for each operation (KIP-430), or unsaid
 	err        error
 }
 
@@ -176,6 +177,11 @@ const unsaid = math.MinInt32
 // permits says whether the operation is allowed, as far as the broker tells.
 func (i topicInfo) permits(op kmsg.ACLOperation) bool {
 	return i.allowed == unsaid || i.allowed&(1<<op) != 0
+}
+
+// there says whether the topic exists and the operation is allowed.
+func (i topicInfo) there(op kmsg.ACLOperation) bool {
+	return i.partitions > 0 && i.err == nil && i.permits(op)
 }
 
 // trouble is what waiting will not mend for who wants to do op; nil otherwise.
@@ -214,7 +220,7 @@ func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]to
 		if t.Topic != nil {
 			known[*t.Topic] = topicInfo{
 				partitions: int32(len(t.Partitions)), // #nosec G115 -- an answer of Kafka, whose partitions are int32
-				allowed:    t.AuthorizedOperations, err: kerr.ErrorForCode(t.ErrorCode),
+				id:         t.TopicID, allowed: t.AuthorizedOperations, err: kerr.ErrorForCode(t.ErrorCode),
 			}
 		}
 	}

@@ -235,19 +235,11 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 		return
 	}
 	b.flights.add(f)
-	b.client.Produce(context.WithoutCancel(ctx), f.record, func(r *kgo.Record, err error) {
+	b.events.Produce(context.WithoutCancel(ctx), f.record, func(_ *kgo.Record, err error) {
 		b.buffer.Leave(f.size)
 		b.flights.remove(f)
-		b.forget(r.Topic, err)
 		b.finish(f, f.produceError(err))
 	})
-}
-
-// forget has the client look a topic up anew that was deleted and made again; it would go on with the old one for ever.
-func (b *Bus) forget(topic string, err error) {
-	if errors.Is(err, kerr.UnknownTopicID) {
-		go b.client.PurgeTopicsFromProducing(topic) // not from within a promise; it ends with the client at the latest
-	}
 }
 
 func (b *Bus) enter(ctx context.Context, f *flight) error {
@@ -306,6 +298,7 @@ func (f *flight) produceError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, errEitherTopic):
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID),
 		errors.Is(err, kerr.InvalidTopicException):
 		return fmt.Errorf("%w: %w", ErrNotSent, err)

@@ -19,10 +19,13 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 	delete(c.troubles, "group")
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
 	for topic, partitions := range parts {
-		if c.routes[topic] == nil || c.draining {
+		if c.followed[topic] == nil || !c.followed[topic].consumed || c.draining {
 			continue
 		}
 		for _, p := range partitions {
+			if old := c.assigned[topicPartition{topic, p}]; old != nil { // of a topic that the client had forgotten
+				c.abandonLocked(old)
+			}
 			a := newAssignment(c.handling, c, topic, p)
 			c.assigned[topicPartition{topic, p}] = a
 			delete(c.expelled, topicPartition{topic, p})
@@ -33,10 +36,7 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 		c.takeBackLocked()
 	}
 	c.unlock()
-	select {
-	case c.look <- struct{}{}:
-	default:
-	}
+	c.lookSoon()
 	c.bus.change()
 }
 
@@ -158,9 +158,12 @@ func (c *consumer) releaseAtLast(as []*assignment, drain time.Duration) (left in
 	c.give(1)
 	defer c.give(-1)
 	c.stop(as, drain)
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
-	for again := true; again; again = c.refused(as) && sleep(ctx, commitAgain) {
+	for again := true; again; again = c.wanting(as) && sleep(ctx, commitAgain) {
 		c.committing.Lock()
 		c.commit(ctx, as)
 		c.committing.Unlock()

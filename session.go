@@ -245,9 +245,9 @@ func (c *consumer) findStarts(ctx context.Context) bool {
 			continue
 		}
 		start := fetched{topic: a.topic, partition: a.partition, offset: -1, epoch: -1}
-		if ok && at.At >= 0 {
-			start.offset, start.epoch = at.At, at.LeaderEpoch
-			start.done, _ = progress.Decode(at.Metadata) // anybody else's means that there is no map
+		done, _ := progress.Decode(at.Metadata) // anybody else's means that there is no map
+		if ok && at.At >= 0 && !older(done, c.followed[a.topic].id) {
+			start.offset, start.epoch, start.done = at.At, at.LeaderEpoch, done
 		}
 		a.beginLocked(start)
 		known = append(known, a)

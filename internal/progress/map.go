@@ -17,7 +17,7 @@ var ErrForeign = errors.New("progress: not a map of what is done")
 // Map is what is done above a committed offset, which it does not have: it is worth something only together with it. The zero Map says that
 // nothing is done. [Progress.Map] makes it, [Progress.Resume] takes it. It is not changed by anybody and may be copied.
 type Map struct {
-	// Lineage names the log that the offsets belong to. It is the caller's: who resumes in another one calls [Progress.Forget].
+	// Lineage names the log that the offsets belong to; 0 for none. It is the caller's: who resumes in another one calls [Progress.Forget].
 	Lineage uint32
 	// Epoch is the highest leader epoch of the records in it, or of those done before where it has gaps only; -1 is unknown.
 	Epoch int32
@@ -55,7 +55,7 @@ func (m Map) Done() int64 {
 //	body     form 0: uvarints, by turns how many offsets are not done and how many are, from the committed one on
 //	         form 1: a bit for each offset from the committed one on, the lowest bit of a byte first; 1 is done
 //
-// A body ends with what is done.
+// A body ends with what is done. Where nothing is, the form is 0 and there is no body: the text only names the log.
 const (
 	magic      = "eb1:"
 	formRuns   = 0
@@ -67,8 +67,8 @@ const (
 )
 
 // Encode returns the map as text of at most limit bytes of ASCII, for the metadata of a commit. Where all does not fit, it is the beginning of the
-// map that covers most; dropped is how many done offsets were left out, which will be handled again. Where nothing is done or fits, the text is
-// empty. The same map and limit give the same text.
+// map that covers most; dropped is how many done offsets were left out, which will be handled again. Where nothing is done or fits, the text only
+// names the lineage; it is empty where there is none, or no room for it. The same map and limit give the same text.
 func (m Map) Encode(limit int) (metadata string, dropped int64) {
 	head := []byte{formRuns}
 	head = binary.BigEndian.AppendUint32(head, m.Lineage)
@@ -79,7 +79,7 @@ func (m Map) Encode(limit int) (metadata string, dropped int64) {
 		head[0], body, done = formBitmap, bitmap, more
 	}
 	dropped = m.Done() - done
-	if done == 0 {
+	if done == 0 && (m.Lineage == 0 || room < 0) {
 		return "", dropped
 	}
 	return magic + base64.RawStdEncoding.EncodeToString(append(head, body...)), dropped
@@ -142,12 +142,9 @@ func Decode(metadata string) (Map, error) {
 }
 
 func (m *Map) decode(form byte, body []byte) bool {
-	if len(body) == 0 {
-		return false
-	}
 	switch form {
 	case formRuns:
-		return m.decodeRuns(body)
+		return (len(body) > 0 || m.Lineage != 0) && m.decodeRuns(body)
 	case formBitmap:
 		return m.decodeBitmap(body)
 	}
@@ -177,7 +174,7 @@ func (m *Map) decodeRuns(body []byte) bool {
 }
 
 func (m *Map) decodeBitmap(body []byte) bool {
-	if body[len(body)-1] == 0 {
+	if len(body) == 0 || body[len(body)-1] == 0 {
 		return false
 	}
 	for i, b := range body {

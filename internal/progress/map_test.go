@@ -23,8 +23,8 @@ func TestEncodeOnTheWire(t *testing.T) {
 		incomplete []int64
 		want       string
 	}{
-		"nothing":              {1, nil, ""},
-		"nothing done":         {2, []int64{0, 1}, ""},
+		"nothing":              {1, nil, "eb1:AAAAAAkC"},
+		"nothing done":         {2, []int64{0, 1}, "eb1:AAAAAAkB"},
 		"a run":                {200, []int64{0}, "eb1:AAAAAAkCAccB"},
 		"one bit":              {2, []int64{0}, "eb1:AQAAAAkCAg"},
 		"every other, as bits": {16, alternating, "eb1:AQAAAAkCqqo"},
@@ -58,7 +58,9 @@ func TestDecode(t *testing.T) {
 		"an epoch below -1":          {"eb1:" + base64.RawStdEncoding.EncodeToString([]byte{0, 0, 0, 0, 9, 3, 1, 1}), nil},
 		"an epoch too high":          {"eb1:" + base64.RawStdEncoding.EncodeToString([]byte{0, 0, 0, 0, 9, 0x80, 0x80, 0x80, 0x80, 0x10, 1, 1}), nil},
 		"another form":               {text(2, 1, 2), nil},
-		"without a body":             {text(0), nil},
+		"without a body":             {text(0), [][2]int64{}},
+		"bits without a body":        {text(1), nil},
+		"neither a log nor a body":   {"eb1:" + base64.RawStdEncoding.EncodeToString([]byte{0, 0, 0, 0, 0, 6}), nil},
 		"a run that is not there":    {text(0, 1, 2, 3), nil},
 		"an empty run":               {text(0, 1, 0), nil},
 		"runs that touch":            {text(0, 1, 1, 0, 1), nil},
@@ -187,7 +189,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	for _, s := range []string{
 		"", "eb1:", "eb2:AAAA", "eventbus-7c9e6679", "NO_METADATA", `{"consumer":"spring"}`, "AgAAAAAAAAAA", "eb1:" + strings.Repeat("q", 32<<10),
-		"eb1:\xff", "EB1:AAAAAAkCAccB", "eb1:AAAAAAkCAccB\n", "eb1:AAAAAAkCAccB=", "eb1:" + strings.Repeat("V", 4096), "\x00",
+		"eb1:AAAAAAkC", "eb1:AAAAAAAC", "eb1:\xff", "EB1:AAAAAAkCAccB", "eb1:AAAAAAkCAccB\n", "eb1:AAAAAAkCAccB=", "eb1:" + strings.Repeat("V", 4096), "\x00",
 		text(0, 1, 0x80), text(1, 0, 0), text(0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
 	} {
 		f.Add(s)
