@@ -49,33 +49,36 @@ const (
 	FamilyConnect  Family = "connect"  // a sink of Kafka Connect: __connect.errors.*
 	FamilyStreams  Family = "streams"  // Kafka Streams: __streams.errors.* (KIP-1034)
 	FamilyKafka    Family = "kafka"    // a share group of Kafka 4.4: __dlq.errors.* (KIP-1191)
+	FamilyKafkaJS  Family = "kafkajs"  // a TypeScript service, by @dreamscape/kafka: retryCount, and none of the others' headers
 )
 
 // DeadLetter is what a dead letter's headers say. A record that a [Subscription] gave up has the key, the value and the headers of the
 // original, byte for byte, but for those headers that an earlier dead letter of it had, and is in the same partition where the
 // dead-letter topic has it. What another family does not tell is zero; the fields say what that is. Its texts are safe to print: no
 // control characters, valid UTF-8.
+//
+// TypeScript services tell nothing but how often they have tried. Where the letter is tells the rest, as far as it can be told.
 type DeadLetter struct {
 	Family        Family
-	Topic         string // Kafka's name of the original's topic
-	Partition     int32
-	Offset        int64
-	Timestamp     time.Time // the original record's. Kafka's share groups: zero
-	Group         string    // Kafka's name of the group that gave up. Connect, Streams: ""
+	Topic         string    // Kafka's name of the original's topic. TypeScript: that of <topic>.dlq or <topic>.dlq.<group>, else ""
+	Partition     int32     // the original's. TypeScript: the dead letter's own, which has the same keys where both topics have as many
+	Offset        int64     // the original's. TypeScript: the dead letter's own
+	Timestamp     time.Time // the original record's. Kafka's share groups, TypeScript: zero
+	Group         string    // Kafka's name of the group that gave up. TypeScript: that of <topic>.dlq.<group>, else "". Connect, Streams: ""
 	Attempts      int       // how often it was tried; 0 where the record did not get to a handler. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
-	FailedAt      time.Time // Spring, share groups: the dead letter's own time. Connect, Streams, which give that the original's: zero
+	FailedAt      time.Time // Spring, share groups, TypeScript: the dead letter's own time. Connect, Streams, which give that the original's: zero
 	Class         Class     // other families: ""
-	Exception     string    // the Java class of the error, its cause's where Spring tells it. Our own, share groups: ""
-	Error         string    // at most 1 kB; the handler's own words where it failed
+	Exception     string    // the Java class of the error, its cause's where Spring tells it. Our own, share groups, TypeScript: ""
+	Error         string    // at most 1 kB; the handler's own words where it failed. TypeScript: ""
 	Stack         string    // at most 8 kB, after a panic or an exception
 	Fingerprint   string    // equal for failures of the same kind; of other families, made when reading
 	Redrives      int       // how often it has been sent back to its group. Other families: 0
 }
 
 // ParseDeadLetter reads the headers of a record from a dead-letter topic, which this package or one of the other families has written.
-// Where a record has those of several, ours win, else those that come last. The error names the header that is missing or malformed. It
-// keeps nothing of r.
+// Where a record has those of several, ours win, else those that come last; retryCount counts only where there are no others. The error
+// names the header that is missing or malformed. It keeps nothing of r.
 func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
 	h := &letterHeaders{of: r.Headers}
 	var d DeadLetter
@@ -90,9 +93,11 @@ func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
 		d = h.streams(r.Timestamp)
 	case FamilyKafka:
 		d = h.kafka(r.Timestamp)
+	case FamilyKafkaJS:
+		d = h.kafkajs(r)
 	default:
 		return DeadLetter{}, fmt.Errorf("eventbus: not a dead letter: it has none of the headers %s, kafka_dlt-*, __connect.errors.*, "+
-			"__streams.errors.*, __dlq.errors.*", headerTopic)
+			"__streams.errors.*, __dlq.errors.*, %s", headerTopic, headerRetryCount)
 	}
 	if err := errors.Join(h.errs...); err != nil {
 		return DeadLetter{}, fmt.Errorf("eventbus: not a dead letter: %w", err)
@@ -123,6 +128,8 @@ func (h *letterHeaders) family() (last Family) {
 			last = FamilyStreams
 		case strings.HasPrefix(key, kafkaErrors):
 			last = FamilyKafka
+		case key == headerRetryCount && last == "": // a service that tries again by the topic itself leaves it to whoever gives the event up
+			last = FamilyKafkaJS
 		}
 	}
 	return last

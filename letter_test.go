@@ -224,9 +224,10 @@ func FuzzParseDeadLetter(f *testing.F) {
 		f.Add(pack(headers))
 	}
 	f.Add(pack(deadLetter(&kgo.Record{Topic: orders, Timestamp: time.UnixMilli(1)}, errors.New("no")).Headers))
+	f.Add(pack([]kgo.RecordHeader{header("retryCount", "3")}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := &kgo.Record{Timestamp: time.UnixMilli(1)}
+		r := &kgo.Record{Topic: orders + ".dlq", Timestamp: time.UnixMilli(1)}
 		take := func() string {
 			n := min(int(data[0]), len(data)-1)
 			text := string(data[1 : 1+n])
