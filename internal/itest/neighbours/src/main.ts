@@ -1,5 +1,6 @@
 // A service that a test drives: one command a line on stdin, {"id": 1, "do": "publish", …}, and one answer a line on stdout, {"id": 1, "result": …}
 // or {"id": 1, "error": "…"}. It ends when stdin does.
+import { randomUUID } from "node:crypto"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 
@@ -30,6 +31,7 @@ interface Command {
   values?: boolean
   event: Event
   key?: string | null
+  keys: string[]
   value: string
   from?: number
 }
@@ -47,6 +49,14 @@ const commands: Record<string, (c: Command) => unknown> = {
   schemas: () => validator.size,
   publish: (c) => bus.publish(c.topic, c.event, c.key),
   send: (c) => bus.send(c.topic, c.key ?? null, c.value),
+  // an event of each key, of a topic that is nobody's
+  keyed: async (c) => {
+    const written = []
+    for (const key of c.keys) {
+      written.push(await bus.publish(c.topic, { eventId: randomUUID(), timestamp: new Date().toISOString(), payload: { key } }, key))
+    }
+    return written
+  },
   // all examples of a topic; each second one of a form without a key
   examples: async (c) => {
     const written = []
