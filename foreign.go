@@ -133,8 +133,8 @@ func (h *letterHeaders) kafka(written time.Time) DeadLetter {
 	return h.written(d, kafkaErrors)
 }
 
-// kafkajs reads what the retry handler of @dreamscape/kafka writes: how often it has sent the event to its topic again. The origin is taken from
-// the name of the dead-letter topic, where that is made as <topic>.dlq or, as ours are, <topic>.dlq.<group>.
+// kafkajs reads what the retry handler of @dreamscape/kafka writes: how often it has sent the event to its topic again. The origin is
+// taken from the name of the dead-letter topic, where that is made as <topic>.dlq or, as ours are, <topic>.dlq.<group>.
 func (h *letterHeaders) kafkajs(r *kgo.Record) DeadLetter {
 	topic, group, named := strings.Cut(r.Topic, dlqInfix)
 	if !named {

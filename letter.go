@@ -57,17 +57,17 @@ const (
 // dead-letter topic has it. What another family does not tell is zero; the fields say what that is. Its texts are safe to print: no
 // control characters, valid UTF-8.
 //
-// TypeScript services tell nothing but how often they have tried. Where the letter is tells the rest, as far as it can be told.
+// Share groups are Kafka's. TypeScript services tell nothing but how often they have tried; the rest is taken from where the letter is.
 type DeadLetter struct {
 	Family        Family
 	Topic         string    // Kafka's name of the original's topic. TypeScript: that of <topic>.dlq or <topic>.dlq.<group>, else ""
 	Partition     int32     // the original's. TypeScript: the dead letter's own, which has the same keys where both topics have as many
 	Offset        int64     // the original's. TypeScript: the dead letter's own
-	Timestamp     time.Time // the original record's. Kafka's share groups, TypeScript: zero
+	Timestamp     time.Time // the original record's. Share groups, TypeScript: zero
 	Group         string    // Kafka's name of the group that gave up. TypeScript: that of <topic>.dlq.<group>, else "". Connect, Streams: ""
 	Attempts      int       // how often it was tried; 0 where the record did not get to a handler. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
-	FailedAt      time.Time // Spring, share groups, TypeScript: the dead letter's own time. Connect, Streams, which give that the original's: zero
+	FailedAt      time.Time // Spring, share groups, TypeScript: the letter's own time. Connect, Streams, which give it the original's: zero
 	Class         Class     // other families: ""
 	Exception     string    // the Java class of the error, its cause's where Spring tells it. Our own, share groups, TypeScript: ""
 	Error         string    // at most 1 kB; the handler's own words where it failed. TypeScript: ""

@@ -30,8 +30,9 @@ type RedriveOptions struct {
 	// them by MinRedrives: the cursor has passed them. Default: 3.
 	MaxRedrives int
 	// AnyOrigin sends also letters of another topic or another group: those of a service that this group takes over from, or of a topic
-	// that had another name; and those of a topic that nothing tells, which [FamilyKafkaJS] may have. Where a redrive has left them already, filter them by Topic or Group: its cursor has passed them. Default: false,
-	// which leaves them alone and counts them as strangers.
+	// that had another name; and those of a topic that nothing tells, as [FamilyKafkaJS] may have. Where a redrive has left them already,
+	// filter them by Topic or Group, or give it a Name: its cursor has passed them. Default: false, which leaves them alone and counts
+	// them as strangers.
 	AnyOrigin bool
 }
 

@@ -29,12 +29,14 @@ func made[T any](topic *eventbus.Topic[T], payloads ...T) []ours {
 	return events
 }
 
-// ourEvents are events of all 27 topics, made anew: with the optional fields and without, with what JSON, JavaScript and the schemas find hard.
+// ourEvents are events of all 27 topics, made anew: with the optional fields and without, with what JSON, JavaScript and the schemas
+// find hard.
 func ourEvents() []ours {
 	at := time.Date(2026, 1, 7, 10, 0, 0, 123456789, time.FixedZone("", 2*3600))
 	text := "Zoë 👩‍🚀 \u2028\u2029\t\"\\/<script>\u0000\uFFFD"
 	object := map[string]any{
-		"": nil, "ключ": []any{}, "n": json.Number("0.10"), "big": json.Number("-1.5e300"), text: map[string]any{"deep": []any{[]any{[]any{true}}}},
+		"": nil, "ключ": []any{}, "n": json.Number("0.10"), "big": json.Number("-1.5e300"),
+		text: map[string]any{"deep": []any{[]any{[]any{true}}}},
 	}
 	amount := func(s string) *eventbus.Decimal { return new(eventbus.MustDecimal(s)) }
 	var all []ours
@@ -55,7 +57,8 @@ func ourEvents() []ours {
 		made(eventbus.UserPreferencesUpdated, eventbus.UserPreferencesUpdatedPayload{UserID: "u-1", Preferences: object}),
 		made(eventbus.VoyageSearchPerformed, eventbus.VoyageSearchPerformedPayload{UserID: "u-1", SearchCriteria: object, ResultCount: 0},
 			eventbus.VoyageSearchPerformedPayload{UserID: "u-1", ResultCount: 1<<53 - 1}),
-		made(eventbus.VoyageBookingCreated, eventbus.VoyageBookingCreatedPayload{BookingID: "b-1", UserID: "u-1", FlightID: "f-1", HotelID: "h-1"},
+		made(eventbus.VoyageBookingCreated,
+			eventbus.VoyageBookingCreatedPayload{BookingID: "b-1", UserID: "u-1", FlightID: "f-1", HotelID: "h-1"},
 			eventbus.VoyageBookingCreatedPayload{
 				BookingID: "b-1", UserID: "u-1", FlightID: "f-1", HotelID: "h-1", Amount: amount("19.90"), Currency: "EUR",
 			}),
@@ -64,8 +67,11 @@ func ourEvents() []ours {
 		made(eventbus.VoyageBookingUpdated, eventbus.VoyageBookingUpdatedPayload{BookingID: "b-1", Changes: object}),
 		made(eventbus.VoyageFlightSelected, eventbus.VoyageFlightSelectedPayload{UserID: "u-1", FlightID: "f-1", FlightData: object}),
 		made(eventbus.VoyageHotelSelected, eventbus.VoyageHotelSelectedPayload{UserID: "u-1", HotelID: "h-1", HotelData: object}),
-		made(eventbus.PaymentInitiated, eventbus.PaymentInitiatedPayload{TransactionID: "t-1", UserID: "u-1", Amount: *amount("0.1"), Currency: "EUR"},
-			eventbus.PaymentInitiatedPayload{TransactionID: "t-1", UserID: "u-1", Amount: *amount("12345678901234567890.123456789"), Currency: "JPY", BookingID: "b-1"}),
+		made(eventbus.PaymentInitiated,
+			eventbus.PaymentInitiatedPayload{TransactionID: "t-1", UserID: "u-1", Amount: *amount("0.1"), Currency: "EUR"},
+			eventbus.PaymentInitiatedPayload{
+				TransactionID: "t-1", UserID: "u-1", Amount: *amount("12345678901234567890.123456789"), Currency: "JPY", BookingID: "b-1",
+			}),
 		made(eventbus.PaymentCompleted, eventbus.PaymentCompletedPayload{TransactionID: "t-1", StripePaymentID: "pi_1"},
 			eventbus.PaymentCompletedPayload{
 				TransactionID: "t-1", StripePaymentID: "pi_1", UserID: "u-1", BookingID: "b-1", Amount: amount("19.90"), Currency: "EUR",
@@ -103,7 +109,9 @@ func (s *street) wholeRow(bus *eventbus.Bus, of ours) ours {
 	record, err := bus.Encode(s.ctx, of.event)
 	require.NoError(s.t, err)
 	_, payload := s.parts(record.Value)
-	maps.Copy(payload, map[string]any{"id": 4711, "createdAt": "yesterday", "updatedAt": nil, "$schema": "users", "relations": map[string]any{"a": []any{}}})
+	maps.Copy(payload, map[string]any{
+		"id": 4711, "createdAt": "yesterday", "updatedAt": nil, "$schema": "users", "relations": map[string]any{"a": []any{}},
+	})
 	topic := eventbus.NewTopic(of.event.Topic().Name(), &eventbus.TopicOptions[map[string]any]{
 		Key: func(map[string]any) string { return string(record.Key) }, Schema: schemas.Payload(eventType(of.event.Topic().Name())),
 	})
@@ -138,7 +146,9 @@ func (s *street) broken(value []byte) map[string][]byte {
 		write("without " + field)
 	}
 	envelope["payload"] = payload
-	for field, wrong := range map[string]any{"eventId": "4711", "timestamp": "yesterday", "version": "one", "payload": []any{}, "eventType": "user.renamed"} {
+	for field, wrong := range map[string]any{
+		"eventId": "4711", "timestamp": "yesterday", "version": "one", "payload": []any{}, "eventType": "user.renamed",
+	} {
 		right := envelope[field]
 		envelope[field] = wrong
 		write("with the " + field + " " + fmt.Sprint(wrong))

@@ -15,10 +15,12 @@ type keyed struct {
 	Key string `json:"key"`
 }
 
-// keys are what a hash may stumble over: each length modulo four, bytes from 0x80 on, characters of two halves in JavaScript, and what looks like nothing.
+// keys are what a hash may stumble over: each length modulo four, bytes from 0x80 on, characters of two halves in JavaScript, and what
+// looks like nothing.
 func keys() []string {
 	all := []string{
-		" ", "\t", "\n", "\x00", "\x00\x00\x00\x00", "\u00a0", "\u200b", "\ufeff", "\ufffd", "null", "undefined", "0", "-0", "{}", `"`, `\`,
+		" ", "\t", "\n", "\x00", "\x00\x00\x00\x00", "\u00a0", "\u200b", "\ufeff", "\ufffd",
+		"null", "undefined", "0", "-0", "{}", `"`, `\`,
 		"ü", "ÿ", "Łódź", "ключ", "鍵", "مفتاح", "e\u0301", "é", "😀", "👩‍🚀", "🇨🇭", "a😀", "ab😀", "abc😀", "\U0010FFFF", "ada@example.com",
 		strings.Repeat("k", 10_000), strings.Repeat("ä", 10_000), strings.Repeat("😀", 10_000),
 	}

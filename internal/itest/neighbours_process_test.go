@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// neighbour is a TypeScript service as a process. It does what it is told on stdin, a line a command, and ends when that is closed: also when the
-// test is killed.
+// neighbour is a TypeScript service as a process. It does what it is told on stdin, a line a command, and ends when that is closed: also
+// when the test is killed.
 type neighbour struct {
 	t      *testing.T
 	street *street

@@ -20,9 +20,9 @@ import (
 	"github.com/dreamscape/eventbus"
 )
 
-// TestNeighbours runs ours beside a TypeScript service of kafkajs and Ajv (the folder neighbours), on a broker that runs: KAFKA_BROKERS. Where
-// the broker, Node or the built service is missing it is skipped, or it fails if EVENTBUS_REQUIRE_NEIGHBOURS=1: CI must notice that it
-// did not run.
+// TestNeighbours runs the bus beside a TypeScript service of kafkajs and Ajv (the folder neighbours), on a broker that already runs:
+// KAFKA_BROKERS. Where the broker, Node or the built service is missing it is skipped, or it fails if EVENTBUS_REQUIRE_NEIGHBOURS=1: CI
+// must notice that it did not run.
 func TestNeighbours(t *testing.T) {
 	if err := neighboursMissing(); err != nil {
 		if os.Getenv("EVENTBUS_REQUIRE_NEIGHBOURS") == "1" {

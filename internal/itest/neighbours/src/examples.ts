@@ -11,7 +11,7 @@ const payloads: Record<string, () => Payload[]> = {
   "auth.token.refreshed": () => [{ userId: "u-1", oldTokenId: randomUUID(), newTokenId: randomUUID() }],
   "auth.password.changed": () => [{ userId: "u-1", timestamp: now() }],
   "auth.password.reset.requested": () => [{ email: "ada@example.com", resetToken: randomUUID(), expiresAt: now() }],
-  "auth.account.locked": () => [{ userId: "u-1", reason: "5 failed logins", lockedUntil: new Date("2030-02-28T23:59:59.999Z").toISOString() }],
+  "auth.account.locked": () => [{ userId: "u-1", reason: "5 failed logins", lockedUntil: "2030-02-28T23:59:59.999Z" }],
   "user.created": () => [
     { userId: randomUUID(), email: "ada@example.com", firstName: "Ada", lastName: "Lovelace" },
     { userId: "ü-😀", email: "zoe+tag@example.co.uk", firstName: "Zoë 👩‍🚀", lastName: "O’Neil\u2028\t\"\\" },

@@ -1,5 +1,5 @@
-// A service that a test drives: one command a line on stdin, {"id": 1, "do": "publish", …}, and one answer a line on stdout, {"id": 1, "result": …}
-// or {"id": 1, "error": "…"}. It ends when stdin does.
+// A service that a test drives: one command a line on stdin, {"id": 1, "do": "publish", …}, and one answer a line on stdout,
+// {"id": 1, "result": …} or {"id": 1, "error": "…"}. It ends when stdin does.
 import { randomUUID } from "node:crypto"
 import { join } from "node:path"
 import { createInterface } from "node:readline"

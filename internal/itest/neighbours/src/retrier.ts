@@ -8,8 +8,8 @@ export type Message = KafkaMessage & { kafkaTopic: string; topic: string; partit
 const retries = 3
 const firstWait = 50 // ms; doubled each time
 
-// Retrier does with a failing event what the fleet's TypeScript services do: it is sent to its own topic again, with the header retryCount, up to
-// three times, and then to the topic of dead letters, with all its headers and nothing else about the failure.
+// Retrier does with a failing event what the fleet's TypeScript services do: it is sent to its own topic again, with the header
+// retryCount, up to three times, and then to the topic of dead letters, with all its headers and nothing else about the failure.
 export class Retrier {
   constructor(private readonly producer: Producer) {}
 
