@@ -60,8 +60,8 @@ func neighboursMissing() error {
 	return err
 }
 
-// neighbourPatience bounds every wait: two cores may have much else to do.
-const neighbourPatience = 3 * time.Minute
+// neighbourPatience bounds every wait: two cores may have much else to do, and the race detector takes its time.
+const neighbourPatience = 8 * time.Minute
 
 // street is where the neighbours live: topics and groups with a prefix of their own, on a broker that others may use.
 type street struct {

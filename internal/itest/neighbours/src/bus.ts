@@ -75,7 +75,11 @@ export class Bus {
       allowAutoTopicCreation: false,
       maxWaitTimeInMs: 500, // stopping waits for the fetch under way
     })
-    consumer.on(consumer.events.CRASH, ({ payload }) => this.crashes.push(`${payload.error.name}: ${payload.error.message}`))
+    consumer.on(consumer.events.CRASH, ({ payload }) => {
+      if (!payload.restart) {
+        this.crashes.push(`${payload.error.name}: ${payload.error.message}`) // it consumes nothing any longer
+      }
+    })
     this.consumers.set(group, consumer)
     await consumer.connect()
     await consumer.subscribe({ topics: topics.map((topic) => this.config.prefix + topic), fromBeginning: true })
