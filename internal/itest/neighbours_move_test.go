@@ -153,11 +153,15 @@ func (m *move) left(again int) stay {
 	require.Len(t, now.committed, movedPartitions)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	var skipped []spot
 	for partition, end := range now.committed {
 		for offset := range end {
-			require.Contains(t, m.handled, spot{partition, offset}, "committed and not handled")
+			if _, is := m.handled[spot{partition, offset}]; !is {
+				skipped = append(skipped, spot{partition, offset})
+			}
 		}
 	}
+	require.Empty(t, skipped, "committed and not handled")
 	return now
 }
 
