@@ -1,6 +1,6 @@
-# What takes more than one word. All of it is `go test`, which is how to run everything else.
+# What takes more than one word; everything else is `go test`.
 
-.PHONY: test sim judge
+.PHONY: test sim judge sbom fuzz
 
 test:
 	go test ./...
@@ -15,3 +15,13 @@ sim:
 # make judge HISTORY=file       what `make sim` kept of a failure, judged again
 judge:
 	go run ./internal/ledger/judge $(HISTORY)
+
+# make sbom FILE=file           what the package is made of, as CycloneDX
+FILE ?= sbom.cdx.json
+sbom:
+	scripts/sbom $(FILE)
+
+# make fuzz TIME=60s            every fuzz target in turn, for so long each
+TIME ?= 60s
+fuzz:
+	scripts/fuzz $(TIME)

@@ -128,7 +128,7 @@ func lineageOf(id [16]byte) uint32 {
 		return 0
 	}
 	h := fnv.New32a()
-	h.Write(id[:])
+	_, _ = h.Write(id[:]) // never fails
 	return h.Sum32()
 }
 
@@ -164,15 +164,15 @@ func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
 	c.fetchingLocked(a)
 }
 
-// recordOverhead is about what a record takes beside its bytes.
-const recordOverhead = 512
+// recordOverhead is about what a record takes beside its bytes, headerOverhead each of its headers: a few bytes of the wire may be many headers.
+const recordOverhead, headerOverhead = 512, 64
 
 // admit copies a record, so that an event that waits does not keep its whole batch in memory, and finds its lane. A record without a key
 // has that of its payload, if the topic has keys: it has to be decoded for it.
 func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
 	t := &task{of: a, record: cloneRecord(r)}
 	rec := engine.Record[*task]{
-		Value: t, Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead,
+		Value: t, Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead + headerOverhead*len(r.Headers),
 		Key: string(r.Key), Keyed: r.Key != nil, Free: a.route.free,
 	}
 	if rec.Keyed || rec.Free || !a.route.keyed || r.Attrs.IsControl() {

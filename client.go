@@ -18,6 +18,7 @@ func (b *Bus) clientOptions() []kgo.Opt {
 		kgo.DialTimeout(5 * time.Second),
 		kgo.RequestTimeoutOverhead(5 * time.Second),
 		kgo.ConnIdleTimeout(5 * time.Minute),
+		kgo.MaxDecompressBatchBytes(maxBatchBytes),
 	}
 	opts = append(opts, b.cfg.Client...)
 	opts = append(opts,
@@ -37,7 +38,7 @@ func (b *Bus) clientOptions() []kgo.Opt {
 // backOff waits 100 ms, doubling up to 2 s, ±20 %: longer waits would outlast a fail-over.
 func backOff(fails int) time.Duration {
 	d := min(100*time.Millisecond<<min(max(fails-1, 0), 5), 2*time.Second)
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())) // #nosec G404 -- it spreads retries and is no secret
 }
 
 // producerOptions are those of a client that publishes events. Idempotence, acks=all and 5 requests in flight are franz-go's
@@ -67,7 +68,7 @@ var keyPartitioner = kgo.StickyKeyPartitioner(nil)
 func (b *Bus) samePartition() kgo.Partitioner {
 	return kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
 		return func(r *kgo.Record, n int) int {
-			b.letterPartitions.Store(topic, int32(n))
+			b.letterPartitions.Store(topic, int32(n)) // #nosec G115 -- Kafka's own number of partitions, an int32
 			return int(r.Partition) % n
 		}
 	})
@@ -75,7 +76,8 @@ func (b *Bus) samePartition() kgo.Partitioner {
 
 // partitionOf is where the events of a key are, among n partitions.
 func partitionOf(topic string, key []byte, n int) int32 {
-	return int32(keyPartitioner.ForTopic(topic).Partition(&kgo.Record{Topic: topic, Key: key}, n))
+	p := keyPartitioner.ForTopic(topic).Partition(&kgo.Record{Topic: topic, Key: key}, n)
+	return int32(p) // #nosec G115 -- below n, Kafka's number of partitions, an int32
 }
 
 // ownOptions are the client options that a promise rests on, or that a field of Config or Subscription sets.

@@ -18,6 +18,7 @@ import (
 // {"amount":1e10000000}).
 const (
 	maxDepth        = 64
+	maxValues       = 1 << 16 // a few bytes of the wire may be many values, each of which takes some hundred
 	maxNumberLength = 64
 	maxExponent     = 400
 )
@@ -35,7 +36,7 @@ func (e *DecodeError) Error() string { return "undecodable event: " + e.Reason }
 // parseJSON reads one strict JSON value into maps, slices, strings, booleans, nil and json.Number.
 func parseJSON(data []byte) (any, error) {
 	d := jsontext.NewDecoder(bytes.NewReader(data))
-	v, err := parseValue(d, 0)
+	v, err := (&parser{d: d}).value(0)
 	if err != nil {
 		return nil, asDecodeError(err)
 	}
@@ -45,25 +46,34 @@ func parseJSON(data []byte) (any, error) {
 	return v, nil
 }
 
-func parseValue(d *jsontext.Decoder, depth int) (any, error) {
+// parser reads values.
+type parser struct {
+	d      *jsontext.Decoder
+	values int // that it has read
+}
+
+func (p *parser) value(depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, &DecodeError{Reason: fmt.Sprintf("nested deeper than %d", maxDepth)}
 	}
-	tok, err := d.ReadToken()
+	if p.values++; p.values > maxValues {
+		return nil, &DecodeError{Reason: fmt.Sprintf("more than %d values", maxValues)}
+	}
+	tok, err := p.d.ReadToken()
 	if err != nil {
 		return nil, err
 	}
 	switch tok.Kind() {
 	case '{':
-		return parseObject(d, depth)
+		return p.object(depth)
 	case '[':
-		return parseArray(d, depth)
+		return p.array(depth)
 	case '"':
 		return tok.String(), nil
 	case '0':
 		number := tok.String()
 		if err := checkNumber(number); err != nil {
-			return nil, &DecodeError{Reason: fmt.Sprintf("number at byte %d: %v", d.InputOffset(), err)}
+			return nil, &DecodeError{Reason: fmt.Sprintf("number at byte %d: %v", p.d.InputOffset(), err)}
 		}
 		return stdjson.Number(number), nil
 	case 't', 'f':
@@ -73,32 +83,32 @@ func parseValue(d *jsontext.Decoder, depth int) (any, error) {
 	}
 }
 
-func parseObject(d *jsontext.Decoder, depth int) (any, error) {
+func (p *parser) object(depth int) (any, error) {
 	object := map[string]any{}
-	for d.PeekKind() != '}' {
-		name, err := d.ReadToken()
+	for p.d.PeekKind() != '}' {
+		name, err := p.d.ReadToken()
 		if err != nil {
 			return nil, err
 		}
 		key := name.String()
-		if object[key], err = parseValue(d, depth+1); err != nil {
+		if object[key], err = p.value(depth + 1); err != nil {
 			return nil, err
 		}
 	}
-	_, err := d.ReadToken()
+	_, err := p.d.ReadToken()
 	return object, err
 }
 
-func parseArray(d *jsontext.Decoder, depth int) (any, error) {
+func (p *parser) array(depth int) (any, error) {
 	array := []any{}
-	for d.PeekKind() != ']' {
-		v, err := parseValue(d, depth+1)
+	for p.d.PeekKind() != ']' {
+		v, err := p.value(depth + 1)
 		if err != nil {
 			return nil, err
 		}
 		array = append(array, v)
 	}
-	_, err := d.ReadToken()
+	_, err := p.d.ReadToken()
 	return array, err
 }
 
@@ -163,7 +173,7 @@ func writeNumber(e *jsontext.Encoder, n stdjson.Number) error {
 }
 
 func readAny(d *jsontext.Decoder, into *any) (err error) {
-	*into, err = parseValue(d, 0)
+	*into, err = (&parser{d: d}).value(0)
 	return err
 }
 

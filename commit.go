@@ -20,7 +20,7 @@ func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
 		c.lookAtRoom()
 		c.committing.Lock()
-		c.commit(c.assignments())
+		c.commit(context.Background(), c.assignments())
 		c.committing.Unlock()
 	}
 }
@@ -39,13 +39,13 @@ const maxMap = 4096
 
 // commit commits how far the assignments are that are owned and have moved, and what is done above, within commitTimeout. The caller holds
 // committing. An error is no reason to stop: the next commit says the same or more, and a lost partition is dealt with where it is taken away.
-func (c *consumer) commit(as []*assignment) {
+func (c *consumer) commit(ctx context.Context, as []*assignment) {
 	chosen, offsets := c.chooseCommits(as)
 	if len(chosen) == 0 {
 		c.resolve("commit") // what was refused is another member's to commit by now
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	if !c.sending.within(ctx) {
 		return
@@ -55,6 +55,15 @@ func (c *consumer) commit(as []*assignment) {
 		c.send(ctx, as, chosen, offsets)
 		return true, nil
 	})
+}
+
+// refused says whether a commit is wanting for a reason that passes.
+func (c *consumer) refused(as []*assignment) bool {
+	chosen, _ := c.chooseCommits(as)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, lasting := c.troubles["commit"]
+	return len(chosen) > 0 && !lasting
 }
 
 // send sends a commit. It outlasts ctx where the client is connecting: no other may begin meanwhile, or it would wait inside the client and

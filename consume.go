@@ -47,6 +47,8 @@ type consumer struct {
 	session  session   // of the group, the last that has begun
 	joining  bool      // it has ended, and the next one has not begun
 	endedAt  time.Time // when it ended
+	heard    time.Time // when the last heartbeat was sent that was answered
+	answered int       // heartbeats since partitions were given up
 	wasReady bool      // FailFast is for the start
 	fatal    error     // why the consumer ended by itself
 	looked   bool      // an inspection has seen the topics
@@ -170,9 +172,8 @@ func wrap(middleware []Middleware) RawHandler {
 func (c *consumer) options() []kgo.Opt {
 	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
 	// 50 MB a fetch would be most of what a consumer holds.
-	opts := append([]kgo.Opt{
-		kgo.MaxDecompressBatchBytes(64 << 20), kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20),
-	}, c.bus.clientOptions()...)
+	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, c.bus.clientOptions()...)
+	opts = append(opts, c.bus.inflating()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
 	for _, r := range c.ordered {
@@ -194,6 +195,7 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.OnPartitionsRevoked(c.onRevoked),
 		kgo.OnPartitionsLost(c.onLost),
 		kgo.OnOffsetsFetched(c.onOffsetsFetched),
+		kgo.AdjustFetchOffsetsFn(c.atBeginnings),
 	)
 }
 
@@ -208,7 +210,7 @@ func (c *consumer) run(ctx context.Context) error {
 	helpers.Go(func() { c.sessionLoop(background) })
 
 	c.poll(ctx)
-	unfinished := c.release(c.drain(), c.sub.DrainTimeout)
+	unfinished := c.releaseAtLast(c.drain(), c.sub.DrainTimeout)
 	c.takeAll()
 	stop()
 	helpers.Wait()
@@ -270,6 +272,7 @@ func (c *consumer) poll(ctx context.Context) {
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.dispatch(fetches)
+		c.passUnreadable(fetches)
 		if back {
 			c.setBack()
 		}
@@ -342,6 +345,9 @@ func (c *consumer) noteErrors(fetches kgo.Fetches) (any bool) {
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 			return
+		}
+		if errors.Is(err, kgo.ErrMaxDecompress) || errors.Is(err, errFetchFull) {
+			return // see passUnreadable, inflater
 		}
 		any = true
 		if topic == "" {

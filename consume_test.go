@@ -150,6 +150,32 @@ func TestTooLargeADeadLetterLosesItsStackAndItsText(t *testing.T) {
 	})
 }
 
+// One that its topic does not take at all would hold its key for ever: it is named instead.
+func TestALetterThatIsAlwaysTooLargeBecomesAReference(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: orders + ".dlq.group", Err: kerr.MessageTooLarge, Count: 3})
+		bus := w.bus(nil)
+		var seen journal
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			seen.add("%d", e.Payload.Number)
+			if e.Payload.Number == 0 {
+				return eventbus.Permanent(errors.New("no"))
+			}
+			return nil
+		}, nil, nil)
+		publish(w, bus, 2)
+		w.until("all is committed", func() bool { return w.committed() == 2 })
+		require.Equal(t, []string{"0", "1"}, seen.all())
+		letter := w.read(orders+".dlq.group", 1)[0]
+		d, err := eventbus.ParseDeadLetter(letter)
+		require.NoError(t, err)
+		require.Equal(t, []any{eventbus.ClassPermanent, int64(0), int64(1)}, []any{d.Class, d.Offset, d.Until})
+		require.Equal(t, w.read(orders, 1)[0].Timestamp.UnixMilli(), d.Timestamp.UnixMilli())
+		require.Nil(t, letter.Key)
+		require.Nil(t, letter.Value)
+	})
+}
+
 // read reads n records of a topic.
 func (w *world) read(topic string, n int) []*kgo.Record {
 	cl, err := kgo.NewClient(append(w.client(), kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))...)

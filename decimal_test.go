@@ -95,7 +95,7 @@ func TestDecimalJSON(t *testing.T) {
 
 // FuzzDecimal has every text either refused or kept, with the exact value, through JSON and arithmetic.
 func FuzzDecimal(f *testing.F) {
-	for _, seed := range []string{"0", "-0.00", "19.90", "1e3", "1E-400", "1e10000000", "01", "+1", "0x1p-2", "1/3", strings.Repeat("9", 65)} {
+	for _, seed := range []string{"0", "-0.00", "19.90", "1e3", "1E-400", "1e10000000", "01", "+1", "0x1p-2", "1/3", "-", "1e", "1e-", "０", "1\n", "9e400", "-0e0", strings.Repeat("9", 1<<10), strings.Repeat("9", 65)} {
 		f.Add(seed, "0.01")
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {

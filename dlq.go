@@ -31,9 +31,12 @@ type failure struct {
 	attempts int
 	first    time.Time
 	took     time.Duration // the last try
+	// until is one above the last offset that the dead letter stands for by reference; 0: it has the record itself.
+	until int64
 }
 
-// record makes the dead letter of r. Each trim leaves a larger part out: first the stack, then the error text; never the value.
+// record makes the dead letter of r. Each trim leaves a larger part out: first the stack, then the error text; never the value. One by
+// reference has nothing of the record.
 func (f failure) record(r *kgo.Record, o origin, topic, group string, trim int) *kgo.Record {
 	text := []kgo.RecordHeader{}
 	add := func(name, value string) {
@@ -42,7 +45,12 @@ func (f failure) record(r *kgo.Record, o origin, topic, group string, trim int) 
 	add(headerTopic, o.Topic)
 	add(headerPartition, strconv.Itoa(int(o.Partition)))
 	add(headerOffset, strconv.FormatInt(o.Offset, 10))
-	add(headerTimestamp, formatTime(o.Timestamp))
+	if f.until > 0 {
+		add(headerUntil, strconv.FormatInt(f.until, 10))
+	}
+	if f.until == 0 || !o.Timestamp.IsZero() {
+		add(headerTimestamp, formatTime(o.Timestamp))
+	}
 	add(headerGroup, group)
 	add(headerAttempts, strconv.Itoa(f.attempts))
 	add(headerFirstFailedAt, formatTime(f.first))
@@ -58,6 +66,9 @@ func (f failure) record(r *kgo.Record, o origin, topic, group string, trim int) 
 	add(headerFingerprint, f.fingerprint(o.Topic, group))
 	add(headerRedrives, strconv.Itoa(redrives(r.Headers)))
 	add(headerRetryCount, strconv.Itoa(max(f.attempts-1, 0)))
+	if f.until > 0 {
+		return &kgo.Record{Topic: topic, Partition: r.Partition, Headers: text}
+	}
 	return &kgo.Record{
 		Topic: topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: append(foreignHeaders(r.Headers), text...),
 	}

@@ -2,6 +2,8 @@ package eventbus
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -57,3 +59,42 @@ func (b *Bus) SetBackForTest(group, topic string, offset int64) {
 	b.mu.Unlock()
 	c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: offset}}})
 }
+
+// DeliveryForTest is what a handler is told of a record of a topic, or of its retry topic, and the dead letter that its group then writes.
+func DeliveryForTest(t AnyTopic, retry bool, r *kgo.Record) (Delivery, *kgo.Record) {
+	c := &consumer{group: "group", sub: Subscription{Group: "group"}}
+	route := &route{topic: t.spec(), kafkaTopic: t.Name(), retryTopic: RetryTopic(t.Name(), "group")}
+	task := &task{record: r, of: &assignment{consumer: c, route: route, topic: route.kafkaTopic}}
+	if retry {
+		task.of.topic = route.retryTopic
+	}
+	f := failure{class: ClassTransient, err: errors.New("no"), attempts: 4, first: time.UnixMilli(0)}
+	return task.delivery(), f.record(r, task.origin(), DeadLetterTopic(t.Name(), "group"), c.group, 0)
+}
+
+// SendBackForTest is the record that a redrive makes of a dead letter.
+func SendBackForTest(r *kgo.Record, topic, group string) *kgo.Record {
+	return newLetter(r, nil).sendBack(topic, group)
+}
+
+// InflateForTest decompresses a batch as consumers do, and says what it weighs.
+func InflateForTest(codec kgo.CompressionCodecType, batch []byte) (out []byte, weight int, err error) {
+	inner, err := decompressor()
+	if err != nil {
+		return nil, 0, err
+	}
+	out, err = (&inflater{inner: inner, left: 1}).Decompress(batch, codec)
+	return out, weigh(out), err
+}
+
+var decompressor = sync.OnceValues(func() (kgo.Decompressor, error) {
+	client, err := kgo.NewClient(kgo.MaxDecompressBatchBytes(maxBatchBytes))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	return (&Bus{client: client}).inflater().inner, nil
+})
+
+// WeighForTest is what the records of a batch count as.
+func WeighForTest(batch []byte) int { return weigh(batch) }

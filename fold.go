@@ -34,8 +34,8 @@ func On[S, T any](t *Topic[T], apply func(state S, e *BaseEvent[T]) S) FoldStep[
 // partitions that the key lives in, from their beginning up to the ends that it finds when it is called, and only what is
 // committed. The key's events are held in memory until they are sorted.
 //
-// It blocks until all is read or ctx ends. An event that does not decode is left out, and named in an error that comes with the
-// state of all others; every other error comes with the state as it was given. Events that were published without a record key
+// It blocks until all is read or ctx ends. An event that does not decode is left out, and so are those of a batch that cannot be
+// decompressed; they are named in an error that comes with the state of all others. Every other error comes with the state as it was given. Events that were published without a record key
 // are not found: they live in no partition of their own.
 func Fold[S any](ctx context.Context, b *Bus, key string, state S, steps ...FoldStep[S]) (S, error) {
 	if key == "" {
@@ -83,8 +83,12 @@ func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]p
 		return nil, err
 	}
 	var found []past
-	err = b.read(ctx, spans, func(r *kgo.Record) bool {
-		if step := steps[r.Topic]; string(r.Key) == string(key) {
+	err = b.read(ctx, spans, func(r *kgo.Record, err error) bool {
+		step := steps[r.Topic]
+		switch {
+		case err != nil: // nobody knows whether one of the key was there
+			found = append(found, past{step: step, topic: r.Topic, partition: r.Partition, offset: r.Offset, err: err})
+		case string(r.Key) == string(key):
 			found = append(found, readPast(r, step, topics[step]))
 		}
 		return true

@@ -26,45 +26,46 @@ const typescriptSuffix = ".dlq"
 func (h *letterHeaders) spring(written time.Time) DeadLetter {
 	d := DeadLetter{
 		Family: FamilySpring, FailedAt: written, Attempts: h.springAttempts(),
-		Partition: int32(h.springPosition("partition", 4)), Offset: h.springPosition("offset", 8),
+		Partition: int32(h.springPosition("original-partition", 4)), // #nosec G115 -- 4 bytes are an int32
+		Offset:    h.springPosition("original-offset", 8),
 	}
-	name, topic, _ := h.springFirst("original-topic")
-	h.require(name, string(topic))
-	if _, _, there := h.springFirst("original-timestamp"); there {
+	topic := h.springFirst("original-topic")
+	h.require(topic.Key, string(topic.Value))
+	if h.springFirst("original-timestamp").Value != nil {
 		d.Timestamp = time.UnixMilli(h.bigEndian("original-timestamp", 8)).UTC()
 	}
-	_, group, _ := h.springFirst("original-consumer-group")
-	d.Topic, d.Group = printable(string(topic), maxErrorText), printable(string(group), maxErrorText)
-	for _, of := range []string{"exception-", "key-exception-"} { // the latter where the key did not decode
-		d.Exception = cmp.Or(d.Exception, h.springLast(of+"cause-fqcn"), h.springLast(of+"fqcn"))
-		d.Error = cmp.Or(d.Error, h.springLast(of+"message"))
-		d.Stack = cmp.Or(d.Stack, h.springLast(of+"stacktrace"))
-	}
+	d.Topic, d.Group = printable(string(topic.Value), maxErrorText), printable(string(h.springFirst("original-consumer-group").Value), maxErrorText)
+	d.Exception = cmp.Or(h.springLast("exception-cause-fqcn"), h.springLast("exception-fqcn", "key-exception-fqcn"))
+	d.Error = h.springLast("exception-message", "key-exception-message") // the latter where the key did not decode
+	d.Stack = h.springLast("exception-stacktrace", "key-exception-stacktrace")
 	d.Exception, d.Error, d.Stack = printable(d.Exception, maxErrorText), printable(d.Error, maxErrorText), printable(d.Stack, maxStackText)
 	return d
 }
 
-// springFirst is the first header of that name, in the form of dead letters (kafka_dlt-) or else in the other (kafka_).
-func (h *letterHeaders) springFirst(name string) (full string, value []byte, there bool) {
-	for _, prefix := range []string{"kafka_dlt-", "kafka_"} {
-		full = prefix + name
-		if value, there = h.first(full); there {
-			return full, value, true
-		}
+// springForms are the names of a header: where a listener's error handler wrote it, and where a retry topic's did. A record may have both.
+func springForms(names ...string) (forms []string) {
+	for _, name := range names {
+		forms = append(forms, "kafka_dlt-"+name, "kafka_"+name)
 	}
-	return "kafka_dlt-" + name, nil, false
+	return forms
 }
 
-func (h *letterHeaders) springLast(name string) string {
-	return cmp.Or(h.last("kafka_dlt-"+name), h.last("kafka_"+name))
+// springFirst is the first header of that name, one without a value where there is none.
+func (h *letterHeaders) springFirst(name string) kgo.RecordHeader {
+	forms := springForms(name)
+	if header, there := h.first(forms...); there {
+		return header
+	}
+	return kgo.RecordHeader{Key: forms[0]}
 }
+
+func (h *letterHeaders) springLast(names ...string) string { return h.last(springForms(names...)...) }
 
 // springPosition is a number of the origin, which must not be negative.
 func (h *letterHeaders) springPosition(name string, size int) int64 {
-	n := h.bigEndian("original-"+name, size)
+	n := h.bigEndian(name, size)
 	if n < 0 {
-		full, _, _ := h.springFirst("original-" + name)
-		h.errs = append(h.errs, fmt.Errorf("header %s: is negative", full))
+		h.errs = append(h.errs, fmt.Errorf("header %s: is negative", h.springFirst(name).Key))
 		return 0
 	}
 	return n
@@ -72,36 +73,41 @@ func (h *letterHeaders) springPosition(name string, size int) int64 {
 
 // bigEndian is a number of 4 or 8 bytes, 0 where there is none.
 func (h *letterHeaders) bigEndian(name string, size int) int64 {
-	full, value, there := h.springFirst(name)
+	header := h.springFirst(name)
 	switch {
-	case !there:
+	case header.Value == nil:
 		return 0
-	case len(value) != size:
-		h.errs = append(h.errs, fmt.Errorf("header %s: expected %d bytes, a big-endian number", full, size))
+	case len(header.Value) != size:
+		h.errs = append(h.errs, fmt.Errorf("header %s: expected %d bytes, a big-endian number", header.Key, size))
 		return 0
 	case size == 4:
-		return int64(int32(binary.BigEndian.Uint32(value)))
+		return int64(int32(binary.BigEndian.Uint32(header.Value))) // #nosec G115 -- Java's int: its upper half is negative
 	}
-	return int64(binary.BigEndian.Uint64(value))
+	return int64(binary.BigEndian.Uint64(header.Value)) // #nosec G115 -- Java's long: its upper half is negative
 }
 
-// springAttempts is how often the record was tried, where Spring was told to write it: 4 bytes, or 1 byte as older versions did.
+// springAttempts is how often the record was tried, where Spring tells: retry topics always do, and write the number of the next try, also
+// where there is none any more.
 func (h *letterHeaders) springAttempts() int {
-	for _, name := range []string{"retry_topic-attempts", "kafka_deliveryAttempt"} {
-		switch value := []byte(h.last(name)); len(value) {
-		case 0:
-		case 1:
-			return int(value[0])
-		case 4:
-			if n := int32(binary.BigEndian.Uint32(value)); n >= 0 {
-				return int(n)
-			}
-			fallthrough
-		default:
-			h.errs = append(h.errs, fmt.Errorf("header %s: expected 4 bytes, a big-endian number that is not negative", name))
-			return 0
+	if next := h.springCount("retry_topic-attempts"); next > 0 {
+		return next - 1
+	}
+	return h.springCount("kafka_deliveryAttempt")
+}
+
+// springCount is a number of 4 bytes, or of 1 byte as older versions wrote it; 0 where there is none.
+func (h *letterHeaders) springCount(name string) int {
+	switch value := []byte(h.last(name)); len(value) {
+	case 0:
+		return 0
+	case 1:
+		return int(value[0])
+	case 4:
+		if n := int32(binary.BigEndian.Uint32(value)); n >= 0 { // #nosec G115 -- Java's int; the negative half is refused
+			return int(n)
 		}
 	}
+	h.errs = append(h.errs, fmt.Errorf("header %s: expected 4 bytes, a big-endian number that is not negative", name))
 	return 0
 }
 
@@ -114,17 +120,15 @@ func (h *letterHeaders) connect(original time.Time) DeadLetter {
 	}, connectErrors)
 }
 
-// streams reads what the handlers of Kafka Streams write. It gives the dead letter the original's time. Its exception is
-// Throwable.toString: the class, and the message where there is one.
+// streams reads what the handlers of Kafka Streams write. It gives the dead letter the original's time.
 func (h *letterHeaders) streams(original time.Time) DeadLetter {
-	exception, _, _ := strings.Cut(h.text(streamsErrors+"exception"), ":")
 	return h.written(DeadLetter{
-		Family: FamilyStreams, Timestamp: original, Exception: exception, Error: h.text(streamsErrors + "message"),
+		Family: FamilyStreams, Timestamp: original, Exception: h.text(streamsErrors + "exception"), Error: h.text(streamsErrors + "message"),
 		Stack: printable(h.last(streamsErrors+"stacktrace"), maxStackText),
 	}, streamsErrors)
 }
 
-// kafka reads what the broker writes for a share group.
+// kafka reads what the broker writes for a share group: these headers and no others, even where it copies the record.
 func (h *letterHeaders) kafka(written time.Time) DeadLetter {
 	d := DeadLetter{Family: FamilyKafka, FailedAt: written, Group: h.text(kafkaErrors + "group"), Error: h.text(kafkaErrors + "message")}
 	if _, there := h.first(kafkaErrors + "delivery.count"); there {
@@ -149,11 +153,16 @@ func (h *letterHeaders) kafkajs(r *kgo.Record) DeadLetter {
 	}
 }
 
-// written adds the origin, which Connect, Streams and the broker write alike, as text.
+// written adds the origin, which Connect, Streams and the broker write alike, as text. Where a dead letter failed again, its headers are
+// there twice: the first tell where it came from.
 func (h *letterHeaders) written(d DeadLetter, prefix string) DeadLetter {
-	d.Topic = h.text(prefix + "topic")
-	d.Partition = int32(h.decimal(prefix+"partition", math.MaxInt32))
-	d.Offset = h.decimal(prefix+"offset", math.MaxInt64)
+	origin := func(name string) string {
+		header, _ := h.first(prefix + name)
+		return string(header.Value)
+	}
+	d.Topic = printable(origin("topic"), maxErrorText)
+	d.Partition = int32(h.number(prefix+"partition", origin("partition"), math.MaxInt32)) // #nosec G115 -- number keeps to its limit
+	d.Offset = h.number(prefix+"offset", origin("offset"), math.MaxInt64)
 	h.require(prefix+"topic", d.Topic)
 	return d
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ const (
 	headerTopic         = "eb-orig-topic"
 	headerPartition     = "eb-orig-partition"
 	headerOffset        = "eb-orig-offset"
+	headerUntil         = "eb-orig-until"
 	headerTimestamp     = "eb-orig-timestamp"
 	headerGroup         = "eb-group"
 	headerAttempts      = "eb-attempts"
@@ -59,13 +61,17 @@ const (
 //
 // Share groups are Kafka's. TypeScript services tell nothing but how often they have tried; the rest is taken from where the letter is.
 type DeadLetter struct {
-	Family        Family
-	Topic         string    // Kafka's name of the original's topic. TypeScript: that of <topic>.dlq or <topic>.dlq.<group>, else ""
-	Partition     int32     // the original's. TypeScript: the dead letter's own, which has the same keys where both topics have as many
-	Offset        int64     // the original's. TypeScript: the dead letter's own
-	Timestamp     time.Time // the original record's. Share groups, TypeScript: zero
+	Family    Family
+	Topic     string // Kafka's name of the original's topic. TypeScript: that of <topic>.dlq or <topic>.dlq.<group>, else ""
+	Partition int32  // the original's. TypeScript: the dead letter's own, which has the same keys where both topics have as many
+	Offset    int64  // the original's. TypeScript: the dead letter's own
+	// Until is 0, or the letter is only a reference, without the record: then it is one above the last offset that it stands for, and Offset is
+	// the first. Records that cannot be decompressed, or only to too much, are given up so, and one that its dead-letter topic does not take
+	// for its size. They are where they were, in Topic, for as long as that keeps them. Other families: 0.
+	Until         int64
+	Timestamp     time.Time // the original record's; zero where it could not be read. Share groups, TypeScript: zero
 	Group         string    // Kafka's name of the group that gave up. TypeScript: that of <topic>.dlq.<group>, else "". Connect, Streams: ""
-	Attempts      int       // how often it was tried; 0 where the record did not get to a handler. Connect, Streams: 0
+	Attempts      int       // how often it was tried; 0 where the record did not get to a handler, or Spring does not tell. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
 	FailedAt      time.Time // Spring, share groups, TypeScript: the letter's own time. Connect, Streams, which give it the original's: zero
 	Class         Class     // other families: ""
@@ -77,8 +83,10 @@ type DeadLetter struct {
 }
 
 // ParseDeadLetter reads the headers of a record from a dead-letter topic, which this package or one of the other families has written.
-// Where a record has those of several, ours win, else those that come last; retryCount counts only where there are no others. The error
-// names the header that is missing or malformed. It keeps nothing of r.
+// Where a record has those of several, ours win, else those that come last; retryCount counts only where there are no
+// others. Where another family's dead letter failed once more and has
+// its headers twice, the first tell Topic, Partition, Offset, Timestamp and Group, the last why. The error names the header that is missing
+// or malformed. It keeps nothing of r.
 func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
 	h := &letterHeaders{of: r.Headers}
 	var d DeadLetter
@@ -137,11 +145,18 @@ func (h *letterHeaders) family() (last Family) {
 
 func (h *letterHeaders) eventbus() DeadLetter {
 	d := DeadLetter{
-		Family: FamilyEventbus, Topic: h.text(headerTopic), Partition: int32(h.decimal(headerPartition, math.MaxInt32)),
-		Offset: h.decimal(headerOffset, math.MaxInt64), Timestamp: h.time(headerTimestamp), Group: h.text(headerGroup),
+		Family: FamilyEventbus, Topic: h.text(headerTopic),
+		Partition: int32(h.decimal(headerPartition, math.MaxInt32)), // #nosec G115 -- decimal keeps to its limit
+		Offset:    h.decimal(headerOffset, math.MaxInt64), Group: h.text(headerGroup),
 		Attempts: int(h.decimal(headerAttempts, math.MaxInt32)), FirstFailedAt: h.time(headerFirstFailedAt), FailedAt: h.time(headerFailedAt),
 		Class: Class(h.text(headerErrorClass)), Error: h.text(headerError), Stack: printable(h.last(headerStack), maxStackText),
 		Fingerprint: h.text(headerFingerprint), Redrives: int(h.decimal(headerRedrives, math.MaxInt32)),
+	}
+	if _, there := h.first(headerUntil); there {
+		d.Until = h.until(d.Offset)
+	}
+	if _, there := h.first(headerTimestamp); there || d.Until == 0 {
+		d.Timestamp = h.time(headerTimestamp)
 	}
 	if d.Topic == "" || d.Group == "" || d.Class == "" {
 		h.errs = append(h.errs, fmt.Errorf("headers %s, %s, %s: expected all of them", headerTopic, headerGroup, headerErrorClass))
@@ -149,20 +164,19 @@ func (h *letterHeaders) eventbus() DeadLetter {
 	return d
 }
 
-// first is the value of the first header of that name, as the first failure wrote it; last that of the last.
-func (h *letterHeaders) first(name string) ([]byte, bool) {
-	for _, header := range h.of {
-		if header.Key == name {
-			return header.Value, true
-		}
+// first is the first header of those names, as the first failure wrote it; last is the value of the last.
+func (h *letterHeaders) first(names ...string) (kgo.RecordHeader, bool) {
+	i := slices.IndexFunc(h.of, func(header kgo.RecordHeader) bool { return slices.Contains(names, header.Key) })
+	if i < 0 {
+		return kgo.RecordHeader{}, false
 	}
-	return nil, false
+	return h.of[i], true
 }
 
-func (h *letterHeaders) last(name string) string {
-	for i := len(h.of) - 1; i >= 0; i-- {
-		if h.of[i].Key == name {
-			return string(h.of[i].Value)
+func (h *letterHeaders) last(names ...string) string {
+	for _, header := range slices.Backward(h.of) {
+		if slices.Contains(names, header.Key) {
+			return string(header.Value)
 		}
 	}
 	return ""
@@ -171,11 +185,26 @@ func (h *letterHeaders) last(name string) string {
 // text is the last value, safe to print.
 func (h *letterHeaders) text(name string) string { return printable(h.last(name), maxErrorText) }
 
-// decimal is a number of text, from 0 to limit.
+// decimal is the last value, a number from 0 to limit.
 func (h *letterHeaders) decimal(name string, limit int64) int64 {
-	n, err := strconv.ParseInt(h.last(name), 10, 64)
+	return h.number(name, h.last(name), limit)
+}
+
+// number is a number of text, from 0 to limit.
+func (h *letterHeaders) number(name, text string, limit int64) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > limit {
 		h.errs = append(h.errs, fmt.Errorf("header %s: expected a decimal number from 0 to %d", name, limit))
+		return 0
+	}
+	return n
+}
+
+// until is one above the last offset of a reference that begins at offset.
+func (h *letterHeaders) until(offset int64) int64 {
+	n := h.decimal(headerUntil, math.MaxInt64)
+	if n <= offset {
+		h.errs = append(h.errs, fmt.Errorf("header %s: expected a number above %s", headerUntil, headerOffset))
 		return 0
 	}
 	return n

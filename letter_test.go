@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/internal/recorded"
 )
 
 func header(key, value string) kgo.RecordHeader {
@@ -43,12 +46,12 @@ func foreigners() map[eventbus.Family][]kgo.RecordHeader {
 			header("kafka_dlt-exception-fqcn", "org.springframework.kafka.listener.ListenerExecutionFailedException"),
 			header("kafka_dlt-exception-cause-fqcn", "java.lang.IllegalStateException"),
 			header("kafka_dlt-exception-message", "no stock of 4711"), header("kafka_dlt-exception-stacktrace", "at a.b.C\n\tat d"),
-			header("retry_topic-attempts", bigEndian(int32(4))),
+			header("retry_topic-attempts", bigEndian(int32(5))), // the next try
 		},
 		eventbus.FamilyConnect: text("__connect.errors.", header("__connect.errors.connector.name", "sink"), header("__connect.errors.task.id", "0"),
 			header("__connect.errors.stage", "VALUE_CONVERTER"), header("__connect.errors.exception.class.name", "org.apache.kafka.connect.errors.DataException"),
 			header("__connect.errors.exception.message", "no stock of 4711"), header("__connect.errors.exception.stacktrace", "at a.b.C")),
-		eventbus.FamilyStreams: text("__streams.errors.", header("__streams.errors.exception", "java.lang.IllegalStateException: no stock of 4711"),
+		eventbus.FamilyStreams: text("__streams.errors.", header("__streams.errors.exception", "java.lang.IllegalStateException"),
 			header("__streams.errors.message", "no stock of 4711"), header("__streams.errors.stacktrace", "at a.b.C")),
 		eventbus.FamilyKafka: text("__dlq.errors.", header("__dlq.errors.group", "share"), header("__dlq.errors.delivery.count", "5"),
 			header("__dlq.errors.message", "no stock of 4711")),
@@ -100,12 +103,18 @@ func TestParseDeadLetterOfSpring(t *testing.T) {
 	require.Equal(t, []any{"shop.orders", int32(2), int64(7), int64(1767780000123)}, []any{d.Topic, d.Partition, d.Offset, d.Timestamp.UnixMilli()}, "the first")
 	require.Equal(t, []any{"a.C", "still no stock"}, []any{d.Exception, d.Error}, "the last")
 
+	again = append(dlt[:len(dlt):len(dlt)], // a retry topic read the dead letter, and has the other form of the names
+		header("kafka_original-topic", "shop.orders-dlt"), header("kafka_exception-cause-fqcn", "a.C"), header("kafka_exception-message", "still no stock"))
+	d, err = eventbus.ParseDeadLetter(&kgo.Record{Headers: again})
+	require.NoError(t, err)
+	require.Equal(t, []any{"shop.orders", "a.C", "still no stock"}, []any{d.Topic, d.Exception, d.Error}, "the first, the last, whatever their form")
+
 	d, err = eventbus.ParseDeadLetter(&kgo.Record{Headers: []kgo.RecordHeader{
 		header("kafka_dlt-original-topic", "t"), header("kafka_dlt-key-exception-fqcn", "a.K"), header("kafka_dlt-key-exception-message", "bad key"),
 		header("retry_topic-attempts", "\x03"), // older versions: one byte
 	}})
 	require.NoError(t, err)
-	require.Equal(t, []any{"a.K", "bad key", 3, int32(0), int64(0)}, []any{d.Exception, d.Error, d.Attempts, d.Partition, d.Offset})
+	require.Equal(t, []any{"a.K", "bad key", 2, int32(0), int64(0)}, []any{d.Exception, d.Error, d.Attempts, d.Partition, d.Offset})
 }
 
 func TestParseDeadLetterNamesTheHeader(t *testing.T) {
@@ -143,7 +152,8 @@ func TestParseDeadLetterNamesTheHeader(t *testing.T) {
 				of = nil
 			}
 		}
-		_, err := eventbus.ParseDeadLetter(&kgo.Record{Headers: append(of[:len(of):len(of)], c.bad)})
+		of = slices.DeleteFunc(slices.Clone(of), func(h kgo.RecordHeader) bool { return h.Key == c.bad.Key })
+		_, err := eventbus.ParseDeadLetter(&kgo.Record{Headers: append(of, c.bad)})
 		want, _, _ := strings.Cut(name, " ")
 		require.ErrorContains(t, err, want, name)
 		require.NotContains(t, err.Error(), "yesterday", "no values")
@@ -213,46 +223,127 @@ func TestHeadersDoNotPileUp(t *testing.T) {
 	})
 }
 
-func FuzzParseDeadLetter(f *testing.F) {
-	pack := func(headers []kgo.RecordHeader) (data []byte) {
-		for _, h := range headers {
-			data = append(append(append(append(data, byte(len(h.Key))), h.Key...), byte(len(h.Value))), h.Value...)
+// pack makes one text of headers, for a fuzzer to change; unpack reads any text.
+func pack(headers ...kgo.RecordHeader) (data []byte) {
+	for _, h := range headers {
+		data = append(append(append(append(data, byte(len(h.Key))), h.Key...), byte(len(h.Value))), h.Value...)
+	}
+	return data
+}
+
+func unpack(data []byte) (headers []kgo.RecordHeader) {
+	take := func() string {
+		if len(data) == 0 {
+			return ""
 		}
-		return data
+		n := min(int(data[0]), len(data)-1)
+		text := string(data[1 : 1+n])
+		data = data[1+n:]
+		return text
 	}
+	for len(data) > 0 {
+		headers = append(headers, header(take(), take()))
+	}
+	return headers
+}
+
+// hostileHeaders are those that somebody may write who wants to be taken for us, or wants us to fall.
+func hostileHeaders() [][]kgo.RecordHeader {
+	ours := deadLetter(&kgo.Record{Topic: orders, Timestamp: time.UnixMilli(1)}, errors.New("no")).Headers
+	return [][]kgo.RecordHeader{
+		nil, ours,
+		append(ours[:len(ours):len(ours)], header("eb-orig-until", "1")), append(ours[:len(ours):len(ours)], header("eb-orig-until", "0")),
+		{header("eb-redrives", "-1"), header("eb-redrives", "2147483648"), header("retryCount", "99")},
+		{header("eb-redrives", "2147483647"), header("eb-orig-topic", "other"), header("eb-orig-partition", "7"), header("eb-orig-offset", "8")},
+		{header("eb-orig-partition", "0"), header("eb-orig-offset", "9223372036854775807"), header("eb-orig-timestamp", "9999-12-31T23:59:59Z")},
+		{header("eb-orig-offset", "9223372036854775808"), header("eb-orig-timestamp", "0000-01-01T00:00:00+23:59")},
+		{header("causationId", "\x1b[2J\r\n\x00\u202e"), header("causationId", ""), header("", ""), header("eb-", "")},
+		{header("kafka_dlt-original-topic", "\xff"), header("kafka_dlt-original-offset", "\xff\xff\xff\xff\xff\xff\xff\xff")},
+		{header("__connect.errors.topic", "t"), header("__streams.errors.topic", "t"), header("__dlq.errors.topic", "t")},
+	}
+}
+
+// FuzzRecordHeaders has the headers of a record decide nothing that is the bus's: where an event is from, how often it was tried, and where it
+// goes when it fails.
+func FuzzRecordHeaders(f *testing.F) {
+	for _, headers := range hostileHeaders() {
+		f.Add(pack(headers...), false)
+		f.Add(pack(headers...), true)
+	}
+	topic := eventbus.NewTopic[order](orders, nil)
+	f.Fuzz(func(t *testing.T, data []byte, retry bool) {
+		r := &kgo.Record{Topic: orders, Partition: 3, Offset: 4, Timestamp: time.UnixMilli(5), Key: []byte("k"), Value: []byte("v"), Headers: unpack(data)}
+		foreign := append([]kgo.RecordHeader{}, slices.DeleteFunc(unpack(data), reserved)...)
+		d, letter := eventbus.DeliveryForTest(topic, retry, r)
+		require.Equal(t, []any{orders, "group", 1, "k"}, []any{d.Topic, d.Group, d.Attempt, string(d.Key)})
+		require.Len(t, d.Headers, len(r.Headers), "seen as they are")
+		if !retry {
+			require.Equal(t, []any{int32(3), int64(4), time.UnixMilli(5)}, []any{d.Partition, d.Offset, d.Timestamp}, "the record's own place")
+		}
+		require.False(t, d.Partition < 0 || d.Offset < 0 || d.Redrives < 0 || d.Redrives > math.MaxInt32)
+		requireLetter(t, letter, r, foreign, d)
+	})
+}
+
+func reserved(h kgo.RecordHeader) bool {
+	return strings.HasPrefix(h.Key, "eb-") || h.Key == "retryCount"
+}
+
+// requireLetter holds the dead letter of a record against what it has to be, and what a redrive makes of it.
+func requireLetter(t *testing.T, letter, r *kgo.Record, foreign []kgo.RecordHeader, d eventbus.Delivery) {
+	require.Equal(t, []any{orders + ".dlq.group", r.Partition, r.Key, r.Value}, []any{letter.Topic, letter.Partition, letter.Key, letter.Value})
+	require.Equal(t, foreign, slices.Clone(letter.Headers[:len(foreign)]), "others are kept")
+	ours, size := letter.Headers[len(foreign):], 0
+	require.LessOrEqual(t, len(ours), 16)
+	for i, h := range ours {
+		size += len(h.Key) + len(h.Value)
+		require.False(t, slices.ContainsFunc(ours[:i], func(other kgo.RecordHeader) bool { return other.Key == h.Key }), "each once")
+	}
+	require.Less(t, size, 4<<10)
+	dead, err := eventbus.ParseDeadLetter(letter)
+	require.NoError(t, err)
+	require.Equal(t, []any{eventbus.FamilyEventbus, orders, "group", d.Partition, d.Offset, d.Redrives, 4, int64(0)},
+		[]any{dead.Family, dead.Topic, dead.Group, dead.Partition, dead.Offset, dead.Redrives, dead.Attempts, dead.Until})
+	back := eventbus.SendBackForTest(letter, orders+".retry.group", "group")
+	require.Equal(t, foreign, slices.Clone(back.Headers[:len(foreign)]))
+	again, _ := eventbus.DeliveryForTest(eventbus.NewTopic[order](orders, nil), true, back)
+	require.Equal(t, []any{d.Partition, d.Offset, min(d.Redrives+1, math.MaxInt32)}, []any{again.Partition, again.Offset, again.Redrives})
+}
+
+// FuzzParseDeadLetter has no header crash the reading of dead letters, and what is read be safe to print and to count with.
+func FuzzParseDeadLetter(f *testing.F) {
 	for _, headers := range foreigners() {
-		f.Add(pack(headers))
+		f.Add(pack(headers...))
 	}
-	f.Add(pack(deadLetter(&kgo.Record{Topic: orders, Timestamp: time.UnixMilli(1)}, errors.New("no")).Headers))
-	f.Add(pack([]kgo.RecordHeader{header("retryCount", "3")}))
+	for _, headers := range hostileHeaders() {
+		f.Add(pack(headers...))
+	}
+	fixtures, err := recorded.Load("testdata/letters")
+	require.NoError(f, err)
+	for _, fixture := range fixtures {
+		f.Add(pack(fixture.Letter.Headers...))
+	}
+	f.Add(pack(header("retryCount", "3")))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := &kgo.Record{Topic: orders + ".dlq", Timestamp: time.UnixMilli(1)}
-		take := func() string {
-			n := min(int(data[0]), len(data)-1)
-			text := string(data[1 : 1+n])
-			data = data[1+n:]
-			return text
-		}
-		for len(data) > 0 {
-			key, value := take(), ""
-			if len(data) > 0 {
-				value = take()
-			}
-			r.Headers = append(r.Headers, header(key, value))
-		}
+		r := &kgo.Record{Topic: orders + ".dlq", Timestamp: time.UnixMilli(1), Headers: unpack(data)}
 		d, err := eventbus.ParseDeadLetter(r)
 		if err != nil {
 			require.Zero(t, d)
+			require.Regexp(t, `^[ -~\n]+$`, err.Error())
 			return
 		}
+		same, err := eventbus.ParseDeadLetter(r)
+		require.NoError(t, err)
+		require.Equal(t, d, same)
+		require.True(t, d.Until == 0 || d.Until > d.Offset)
 		require.NotEmpty(t, d.Family)
 		require.NotEmpty(t, d.Topic)
 		require.NotEmpty(t, d.Fingerprint)
 		require.False(t, d.Partition < 0 || d.Offset < 0 || d.Attempts < 0 || d.Redrives < 0)
 		for _, text := range []string{d.Topic, d.Group, d.Exception, d.Error, d.Stack, d.Fingerprint, string(d.Class)} {
 			require.True(t, utf8.ValidString(text))
-			require.False(t, strings.ContainsAny(text, "\x1b\r\x00\x7f"))
+			require.False(t, strings.ContainsAny(text, "\x1b\r\x00\x7f\u0085\u200b\u2028\u202e\ufeff"))
 			require.LessOrEqual(t, len(text), 8<<10)
 		}
 	})

@@ -65,13 +65,15 @@ type Letter struct {
 	Offset    int64
 	// DeadLetter is what its headers say. Where they cannot be read, Family is "" and Error says why.
 	DeadLetter
-	// Record is the dead letter itself: key and value are the original's, byte for byte. Show a value only through [Topic.Redact].
+	// Record is the dead letter itself: key and value are the original's, byte for byte. Show a value only through [Topic.Redact]. Where
+	// the dead-letter topic has a batch that cannot be decompressed, it stands for all of that, and is empty but for its place.
 	Record *kgo.Record
 }
 
-func newLetter(r *kgo.Record) Letter {
+// newLetter reads a letter; unread is why there is only its place.
+func newLetter(r *kgo.Record, unread error) Letter {
 	dead, err := ParseDeadLetter(r)
-	if err != nil {
+	if err = cmp.Or(unread, err); err != nil {
 		dead = DeadLetter{Error: err.Error(), Fingerprint: fingerprint(r.Topic, "", "", err.Error())}
 	}
 	return Letter{Partition: r.Partition, Offset: r.Offset, DeadLetter: dead, Record: r}
@@ -113,8 +115,8 @@ func (d *DeadLetters) Show(ctx context.Context, partition int32, offset int64) (
 	}
 	s.start, s.end = offset, offset+1
 	var found *Letter
-	err = d.readAll(ctx, []span{s}, func(r *kgo.Record) bool {
-		l := newLetter(r)
+	err = d.readAll(ctx, []span{s}, func(r *kgo.Record, unread error) bool {
+		l := newLetter(r, unread)
 		found = &l
 		return false
 	})
@@ -198,20 +200,20 @@ func (d *DeadLetters) walk(ctx context.Context, f LetterFilter, each func(Letter
 	if err != nil {
 		return err
 	}
-	return d.readAll(ctx, spans, func(r *kgo.Record) bool {
-		l := newLetter(r)
+	return d.readAll(ctx, spans, func(r *kgo.Record, unread error) bool {
+		l := newLetter(r, unread)
 		return !f.passes(l) || each(l)
 	})
 }
 
 // readAll reads one span after the other, so that only one fetch is held at a time.
-func (d *DeadLetters) readAll(ctx context.Context, spans []span, each func(*kgo.Record) bool) error {
+func (d *DeadLetters) readAll(ctx context.Context, spans []span, each eacher) error {
 	ctx, cancel := d.bus.untilShutdown(ctx)
 	defer cancel()
 	goOn := true
 	for _, s := range spans {
-		err := d.bus.read(ctx, []span{s}, func(r *kgo.Record) bool {
-			goOn = each(r)
+		err := d.bus.read(ctx, []span{s}, func(r *kgo.Record, unread error) bool {
+			goOn = each(r, unread)
 			return goOn
 		})
 		if err != nil || !goOn {

@@ -50,7 +50,7 @@ func (f LetterFilter) check() error {
 	fail := func(field, format string, args ...any) error {
 		return fmt.Errorf("field %s: "+format, append([]any{field}, args...)...)
 	}
-	classes := []Class{"", ClassPermanent, ClassTransient, ClassDecode, ClassSchema, ClassTimeout, ClassPanic}
+	classes := []Class{"", ClassPermanent, ClassTransient, ClassDecode, ClassSchema, ClassTimeout, ClassPanic, ClassUnreadable}
 	switch {
 	case !slices.Contains(classes, f.Class):
 		return fail("Class", "%q is no class of failures", string(f.Class))

@@ -137,6 +137,9 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 	case errors.Is(err, kerr.MessageTooLarge) && t.trims < 2:
 		t.trims++
 		c.sendLetterLocked(it)
+	case errors.Is(err, kerr.MessageTooLarge) && t.letter.until == 0: // and would be for ever
+		t.letter.until = t.origin().Offset + 1
+		c.sendLetterLocked(it)
 	default:
 		if errors.Is(err, kerr.UnknownTopicID) { // the client sticks to the topic that was there before
 			c.afterLocked(func() { c.bus.letters.PurgeTopicsFromProducing(topic) })
@@ -149,7 +152,9 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 func (c *consumer) buriedLocked(it *item) {
 	t := it.Value
 	c.engine.Done(it)
-	t.of.doneTime = t.record.Timestamp
+	if !t.unread() {
+		t.of.doneTime = t.record.Timestamp
+	}
 	t.of.idleLocked()
 	c.fetchingLocked(t.of)
 	c.feedLocked()

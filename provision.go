@@ -213,7 +213,8 @@ func (b *Bus) describeTopics(ctx context.Context, names []string) (map[string]to
 	for _, t := range resp.Topics {
 		if t.Topic != nil {
 			known[*t.Topic] = topicInfo{
-				partitions: int32(len(t.Partitions)), allowed: t.AuthorizedOperations, err: kerr.ErrorForCode(t.ErrorCode),
+				partitions: int32(len(t.Partitions)), // #nosec G115 -- an answer of Kafka, whose partitions are int32
+				allowed:    t.AuthorizedOperations, err: kerr.ErrorForCode(t.ErrorCode),
 			}
 		}
 	}

@@ -223,7 +223,7 @@ func KeyHash(key []byte) string {
 		return ""
 	}
 	h := fnv.New32a()
-	h.Write(key)
+	_, _ = h.Write(key) // never fails
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 
@@ -239,7 +239,7 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 		b.buffer.Leave(f.size)
 		b.flights.remove(f)
 		b.forget(r.Topic, err)
-		b.finish(f, produceError(err))
+		b.finish(f, f.produceError(err))
 	})
 }
 
@@ -299,7 +299,10 @@ func (b *Bus) tellPublished(f *flight, err error) {
 
 // produceError says what a client's error means for the record. A topic that does not exist holds none of it, and a batch that a
 // broker finds too large it does not append; everything else may have followed an attempt that was appended.
-func produceError(err error) error {
+func (f *flight) produceError(err error) error {
+	if err != nil {
+		err = fmt.Errorf("topic %s: %w", f.info.Topic, err)
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -116,15 +116,18 @@ func (d *DeadLetters) doomed(ctx context.Context, opts PurgeOptions) ([]span, er
 	return spans, nil
 }
 
-// firstSince is the offset of the first letter of s that failed then or later, its end where none did.
+// firstSince is the offset of the first letter of s that failed then or later, its end where none did. What cannot be
+// read tells no time: it goes with the first behind it that can.
 func (d *DeadLetters) firstSince(ctx context.Context, s span, then time.Time) (int64, error) {
-	first := s.end
-	err := d.readAll(ctx, []span{s}, func(r *kgo.Record) bool {
-		if newLetter(r).at().Before(then) {
-			return true
+	first, since := s.end, false
+	err := d.readAll(ctx, []span{s}, func(r *kgo.Record, unread error) bool {
+		switch {
+		case unread == nil && newLetter(r, nil).at().Before(then):
+			first, since = s.end, false
+		case !since:
+			first, since = r.Offset, true
 		}
-		first = r.Offset
-		return false
+		return !since || unread != nil
 	})
 	return first, err
 }

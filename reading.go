@@ -48,9 +48,12 @@ func (l limits) span(topic string, partition int32) (span, error) {
 // silence is how long a reading waits for records before it asks whether those it waits for were deleted meanwhile.
 const silence = 5 * time.Second
 
+// eacher is given a record, and says whether it wants more. With an error the record is only the place of the first of those that cannot be read.
+type eacher func(*kgo.Record, error) bool
+
 // read gives each the committed records of spans, in the order of their offsets within a partition, until each returns false, all
 // is read, or ctx ends. It reads beside any group and holds no more than what was fetched at once.
-func (b *Bus) read(ctx context.Context, spans []span, each func(*kgo.Record) bool) error {
+func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 	open, start := map[topicPartition]span{}, map[string]map[int32]kgo.Offset{}
 	for _, s := range spans {
 		if s.start >= s.end {
@@ -65,7 +68,7 @@ func (b *Bus) read(ctx context.Context, spans []span, each func(*kgo.Record) boo
 	if len(open) == 0 {
 		return nil
 	}
-	reader, err := kgo.NewClient(append(b.clientOptions(),
+	reader, err := kgo.NewClient(append(slices.Concat(b.clientOptions(), b.inflating()),
 		kgo.ConsumePartitions(start),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -90,12 +93,34 @@ func (b *Bus) read(ctx context.Context, spans []span, each func(*kgo.Record) boo
 				return nil
 			}
 		}
+		unread := unreadables(fetches)
+		for _, u := range unread {
+			if !handOutUnread(u, open, each) {
+				return nil
+			}
+		}
+		reader.SetOffsets(behind(unread))
 	}
 	return nil
 }
 
+// handOutUnread tells each of what cannot be read of an open span.
+func handOutUnread(u unreadable, open map[topicPartition]span, each eacher) bool {
+	at := topicPartition{u.topic, u.partition}
+	s, reading := open[at]
+	u.first = max(u.first, s.start)
+	if !reading || u.first >= u.next {
+		return true
+	}
+	s.start = u.next
+	if open[at] = s; s.start >= s.end {
+		delete(open, at)
+	}
+	return u.first >= s.end || each(&kgo.Record{Topic: u.topic, Partition: u.partition, Offset: u.first}, u)
+}
+
 // handOut gives a record to each where it belongs to an open span, and closes the span after its last one.
-func handOut(r *kgo.Record, open map[topicPartition]span, each func(*kgo.Record) bool) bool {
+func handOut(r *kgo.Record, open map[topicPartition]span, each eacher) bool {
 	at := topicPartition{r.Topic, r.Partition}
 	s, reading := open[at]
 	if !reading || r.Offset < s.start { // below: read before the client had to begin again
@@ -105,7 +130,7 @@ func handOut(r *kgo.Record, open map[topicPartition]span, each func(*kgo.Record)
 	if open[at] = s; s.start >= s.end {
 		delete(open, at)
 	}
-	return r.Offset >= s.end || r.Attrs.IsControl() || each(r)
+	return r.Offset >= s.end || r.Attrs.IsControl() || each(r, nil)
 }
 
 // poll waits for records, for silence at most.

@@ -14,7 +14,7 @@ import (
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.mu.Lock()
-	c.joined, c.joining = true, false
+	c.joined, c.joining, c.heard = true, false, time.Now()
 	c.session.member, c.session.generation = c.client.GroupMetadata()
 	delete(c.troubles, "group")
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
@@ -145,20 +145,52 @@ func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
 	}
 	c.give(1)
 	defer c.give(-1)
+	c.stop(as, drain)
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	c.commit(context.Background(), as)
+	return c.relinquish(as)
+}
+
+// releaseAtLast is release for a member that leaves. No other commit will follow, so one that a rebalance refuses is made again when that is
+// over: then the partitions are still this member's, or a callback has released them.
+func (c *consumer) releaseAtLast(as []*assignment, drain time.Duration) (left int) {
+	c.give(1)
+	defer c.give(-1)
+	c.stop(as, drain)
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	for again := true; again; again = c.refused(as) && sleep(ctx, commitAgain) {
+		c.committing.Lock()
+		c.commit(ctx, as)
+		c.committing.Unlock()
+	}
+	c.committing.Lock()
+	defer c.committing.Unlock()
+	return c.relinquish(as)
+}
+
+// commitAgain is the wait before a refused commit is made again; a rebalance takes about as long as its members need to answer.
+const commitAgain = 50 * time.Millisecond
+
+// stop has nothing more begin, and waits for what runs: at first as it goes, then with its ctx cancelled.
+func (c *consumer) stop(as []*assignment, drain time.Duration) {
 	c.mu.Lock()
 	for _, a := range as {
 		a.stopLocked()
 	}
 	c.unlock()
-	if !allIdle(as, drain) {
-		for _, a := range as {
-			a.cancel()
-		}
-		allIdle(as, drainGrace)
+	if allIdle(as, drain) {
+		return
 	}
-	c.committing.Lock()
-	defer c.committing.Unlock()
-	c.commit(as)
+	for _, a := range as {
+		a.cancel()
+	}
+	allIdle(as, drainGrace)
+}
+
+// relinquish ends the ownership. The caller holds committing.
+func (c *consumer) relinquish(as []*assignment) (left int) {
 	c.mu.Lock()
 	defer c.unlock()
 	for _, a := range as {

@@ -74,6 +74,25 @@ func TestRebalanceDuringADrainDoesNotRewindTheNewOwner(t *testing.T) {
 	}, kfake.SeedTopics(2, "acme.two", "acme.two.dlq.group"))
 }
 
+// In a rebalance Kafka refuses commits until all members have joined again. A member that leaves meanwhile has no later commit to say the same.
+func TestALastCommitOutlastsARebalance(t *testing.T) {
+	for _, refusal := range []*kerr.Error{kerr.RebalanceInProgress, kerr.IllegalGeneration} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(nil)
+				var handled journal
+				r := w.run(bus, handles(&handled), nil, nil)
+				require.NoError(t, bus.WaitReady(context.Background()))
+				w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: refusal, Count: 4})
+				publish(w, bus, 20)
+				w.until("all are handled", func() bool { return len(handled.all()) == 20 })
+				require.NoError(t, r.end())
+				require.EqualValues(t, 20, w.committed())
+			})
+		})
+	}
+}
+
 func TestAPauseEndsWithItsAssignment(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)

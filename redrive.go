@@ -69,7 +69,7 @@ type RedriveReport struct {
 	Sent        int          // of these: acknowledged by the retry topic; in a dry run, those that would be sent
 	Quarantined int          // of these: left, because they were sent back MaxRedrives times
 	Strangers   int          // of these: left, because they are of another topic or group
-	Skipped     int          // of these: left, because their headers cannot be read
+	Skipped     int          // of these: left, because their headers cannot be read, or because they have no record: references, for one
 	Left        []LetterLeft // the first 100 of those that were left
 	Partitions  []RedrivePartition
 }
@@ -200,8 +200,8 @@ func (r *redrive) run(ctx context.Context) error {
 
 func (r *redrive) partition(ctx context.Context, s span) error {
 	var stopped error
-	err := r.letters.bus.read(ctx, []span{s}, func(record *kgo.Record) bool {
-		stopped = r.take(ctx, record)
+	err := r.letters.bus.read(ctx, []span{s}, func(record *kgo.Record, unread error) bool {
+		stopped = r.take(ctx, newLetter(record, unread))
 		return stopped == nil
 	})
 	if stopped != nil {
@@ -214,13 +214,13 @@ func (r *redrive) partition(ctx context.Context, s span) error {
 }
 
 // take deals with one record of the dead-letter topic. After an error all is settled.
-func (r *redrive) take(ctx context.Context, record *kgo.Record) error {
-	if l := newLetter(record); r.opts.Filter.passes(l) {
+func (r *redrive) take(ctx context.Context, l Letter) error {
+	if r.opts.Filter.passes(l) {
 		if err := r.decide(ctx, l); err != nil {
 			return errors.Join(err, r.settle(ctx))
 		}
 	}
-	r.reached = record.Offset + 1
+	r.reached = l.Offset + 1
 	if len(r.flying) < settleLetters && time.Since(r.settled) < settleEvery {
 		return nil
 	}
@@ -255,6 +255,10 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 	switch {
 	case l.Family == "":
 		return &r.report.Skipped, l.Error
+	case l.Until > 0:
+		return &r.report.Skipped, fmt.Sprintf("a reference: its records are in topic %s alone", l.Topic)
+	case l.bare():
+		return &r.report.Skipped, "no record: its share group has errors.deadletterqueue.copy.record.enable=false"
 	case l.Topic == "" && !any:
 		return &r.report.Strangers, "of a topic that nothing tells: AnyOrigin takes it for one of " + d.topic
 	case l.Topic != d.topic && !any:
@@ -265,6 +269,11 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 		return &r.report.Quarantined, fmt.Sprintf("sent back %d times already, MaxRedrives is %d", l.Redrives, r.opts.MaxRedrives)
 	}
 	return nil, ""
+}
+
+// bare is whether a share group's letter has nothing but headers, as is the default of Kafka 4.4: its record is elsewhere, if at all.
+func (l Letter) bare() bool {
+	return l.Family == FamilyKafka && l.Record.Key == nil && l.Record.Value == nil
 }
 
 func (r *redrive) send(ctx context.Context, l Letter) error {

@@ -107,7 +107,7 @@ func (p RetryPolicy) wait(attempt int) time.Duration {
 		d *= 2
 	}
 	d = min(d, p.Max)
-	jitter := 1 + max(p.Jitter, 0)*(2*rand.Float64()-1)
+	jitter := 1 + max(p.Jitter, 0)*(2*rand.Float64()-1) // #nosec G404 -- it spreads tries and is no secret
 	return min(time.Duration(float64(d)*jitter), p.Max)
 }
 
@@ -150,6 +150,8 @@ const (
 	ClassSchema    Class = "schema"    // the payload breaks its schema: see SchemaError
 	ClassTimeout   Class = "timeout"   // the handler ran out of its time at the last try
 	ClassPanic     Class = "panic"     // the handler panicked at the last try
+	// ClassUnreadable is that of records whose batch cannot be decompressed, or to too much: see DeadLetter.Until.
+	ClassUnreadable Class = "unreadable"
 )
 
 // classify says what kind of failure a handler's error is. An event that the handler could not publish because it is invalid will

@@ -310,3 +310,65 @@ func TestASchemaIsNoMoreThanWhatItSays(t *testing.T) {
 		}
 	}
 }
+
+const fuzzedSchema = `{
+	"type": "object",
+	"properties": {
+		"token": {"type": "string", "writeOnly": true},
+		"list": {"type": "array", "items": {"properties": {"token": {"writeOnly": true}}}},
+		"pair": {"prefixItems": [true, {"writeOnly": true}]}
+	},
+	"patternProperties": {"^secret": {"writeOnly": true}},
+	"if": {"required": ["bank"]}, "then": {"properties": {"iban": {"writeOnly": true}}}
+}`
+
+// hidden replaces by *** what fuzzedSchema marks, in a parsed value: what Redact has to show.
+func hidden(v any) any {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	for name := range object {
+		if name == "token" || name == "iban" || strings.HasPrefix(name, "secret") {
+			object[name] = "***"
+		}
+	}
+	if list, ok := object["list"].([]any); ok {
+		for _, element := range list {
+			object, _ := element.(map[string]any)
+			if _, there := object["token"]; there {
+				object["token"] = "***"
+			}
+		}
+	}
+	if pair, ok := object["pair"].([]any); ok && len(pair) > 1 {
+		pair[1] = "***"
+	}
+	return object
+}
+
+// FuzzRedact has every text masked into JSON that shows all but the secrets, and to nothing where it is not JSON.
+func FuzzRedact(f *testing.F) {
+	for _, seed := range []string{
+		`{"token":"t","list":[{"token":1},{"x":{"token":2}},3],"pair":[1,2,3],"secret":{},"secrets":[1],"iban":"x"}`,
+		`{"token":null,"to\u006ben2":1}`, `{"\u0074oken":{"a":[1e400]}}`, `{"list":{"token":1},"pair":"no"}`, `{"token":"t"`, `{"token":"t"}x`, `[{"token":1}]`,
+		`{"token":1e10000000}`, `{"token":` + nested(9000) + `}`, "{\"token\":\"\xff\"}", `{"token":1,"token":2}`, ``, `"token"`, "{\"a\":\"\u2028<&>\"}",
+	} {
+		f.Add([]byte(seed))
+	}
+	topic := eventbus.NewTopic[any]("acme.vault", &eventbus.TopicOptions[any]{Schema: []byte(fuzzedSchema)})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		before := string(payload)
+		redacted := topic.Redact(payload)
+		require.Equal(t, before, string(payload), "the argument is not changed")
+		want, err := eventbus.ParseForTest(payload)
+		if err != nil {
+			require.Equal(t, `"***"`, string(redacted))
+			return
+		}
+		got, err := eventbus.ParseForTest(redacted)
+		require.NoError(t, err)
+		require.Equal(t, hidden(want), got)
+		require.Equal(t, string(redacted), string(topic.Redact(redacted)), "twice is as once")
+	})
+}

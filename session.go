@@ -62,14 +62,58 @@ func (c *consumer) lookAtMember() {
 	}
 }
 
-// sessionLoop looks after the session while the client joins, until ctx ends.
-func (c *consumer) sessionLoop(ctx context.Context) {
-	if c.sub.Protocol != ProtocolClassic {
-		return // the others hear of it by their next heartbeat
+// Within a session it is the client that sends heartbeats. Where none is answered it tries on, and its handlers with it, until long after the group
+// has given the partitions to others. So they are given up as a lease is: before SessionTimeout has passed since the last heartbeat was sent that
+// was answered. If the session has lasted all the same, nobody else has had them, and they begin anew.
+
+// OnBrokerE2E is called for each answer.
+func (c *consumer) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	k := kmsg.Key(key)
+	if e2e.Err() != nil || k != kmsg.Heartbeat && k != kmsg.ConsumerGroupHeartbeat {
+		return
 	}
+	sent := time.Now().Add(-e2e.DurationE2E())
+	c.mu.Lock()
+	defer c.unlock()
+	if sent.After(c.heard) {
+		c.heard = sent
+	}
+	if len(c.expelled) == 0 || c.joining {
+		return
+	}
+	if c.answered++; c.answered < 2 || c.draining { // the client sends no second one in a session that the first has ended
+		return
+	}
+	c.joined = true
+	c.takeBackLocked()
+	c.afterLocked(c.bus.change)
+}
+
+// lease is for how long a heartbeat counts: by the end of it handlers must have ended.
+func (c *consumer) lease() time.Duration {
+	return c.sub.SessionTimeout - min(drainGrace, c.sub.SessionTimeout/4)
+}
+
+// lookAtLease gives everything up where the lease has ended, and returns when it would end next.
+func (c *consumer) lookAtLease() time.Duration {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.joining || len(c.assigned) == 0 {
+		return sessionInterval
+	}
+	left := time.Until(c.heard.Add(c.lease()))
+	if left <= 0 {
+		c.expelLocked("no heartbeat was answered for SessionTimeout")
+		return sessionInterval
+	}
+	return min(left, sessionInterval)
+}
+
+// sessionLoop looks after the session until ctx ends.
+func (c *consumer) sessionLoop(ctx context.Context) {
 	known, wait := time.Time{}, sessionInterval // when the group last took this member for one
 	for sleep(ctx, wait) {
-		wait = sessionInterval
+		wait = c.lookAtLease()
 		joining, since := c.joiningSince()
 		if !joining {
 			continue
@@ -153,7 +197,7 @@ func (c *consumer) expelLocked(why string) {
 	if len(c.assigned) == 0 {
 		return
 	}
-	c.joined = false
+	c.joined, c.answered = false, 0
 	n := len(c.assigned)
 	for key, a := range c.assigned {
 		delete(c.assigned, key)

@@ -147,6 +147,39 @@ func TestAMemberThatHearsNothingWhileItJoinsGivesUp(t *testing.T) {
 	}
 }
 
+// Heartbeats that nobody answers: the client goes on for longer than the group waits for it.
+func TestAMemberWhoseHeartbeatsAreNotAnsweredGivesUp(t *testing.T) {
+	for name, protocol := range map[string]eventbus.GroupProtocol{"classic": eventbus.ProtocolClassic, "consumer": eventbus.ProtocolConsumer} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				var hang atomic.Bool
+				for _, key := range []kmsg.Key{kmsg.Heartbeat, kmsg.ConsumerGroupHeartbeat} {
+					w.cluster.ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+						w.cluster.KeepControl()
+						return nil, nil, hang.Load()
+					})
+				}
+				bus := w.bus(nil)
+				var handled, cancelled journal
+				w.run(bus, sleeper(time.Minute, &handled, &cancelled), &eventbus.HandleOptions{Timeout: 30 * time.Second},
+					func(s *eventbus.Subscription) { s.SessionTimeout, s.Protocol = 12*time.Second, protocol })
+				w.publishNumbers(bus, 0, 2)
+				w.until("0 is handled", func() bool { return len(handled.all()) == 1 })
+				began := w.took()
+				hang.Store(true)
+				w.until("the handler is cancelled", func() bool { return len(cancelled.all()) == 1 })
+				require.Less(t, w.took()-began, 12*time.Second, "before the group gives its partitions to another member")
+				require.Greater(t, w.took()-began, 7*time.Second)
+				hang.Store(false)
+				require.NoError(t, bus.WaitReady(context.Background()))
+				w.publishNumbers(bus, 2, 4)
+				w.until("it goes on", func() bool { return len(handled.all()) >= 3 })
+				time.Sleep(2 * time.Minute) // what was asked before is answered, and all can end
+			})
+		})
+	}
+}
+
 // A rebalance may last longer than SessionTimeout, for a member that has a longer one and is missed. Who waits keeps what it has.
 func TestALongRebalanceCancelsNothing(t *testing.T) {
 	inWorld(t, func(w *world) {

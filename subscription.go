@@ -27,7 +27,7 @@ type Subscription struct {
 	// MaxInFlight bounds the records of a partition that are fetched and not done; its fetching pauses at that many and goes on at half.
 	// What one poll brings, 1,000 records at most, may come on top. Default: 10,000.
 	MaxInFlight int
-	// MaxInFlightBytes bounds the memory that they take likewise: their bytes and 512 for each. Default: 8 MiB.
+	// MaxInFlightBytes bounds the memory that they take likewise: their bytes, 512 for each, and 64 for each header. Default: 8 MiB.
 	MaxInFlightBytes int
 	// MaxSpan bounds how far a partition is handled beyond its first event that is not done, in offsets. Default: 100,000.
 	MaxSpan int

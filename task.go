@@ -95,6 +95,9 @@ func (t *task) try() error {
 	return err
 }
 
+// unread says whether the task stands for records that could not be read.
+func (t *task) unread() bool { return t.broken != nil && t.broken.until > 0 }
+
 // origin is where an event was published to.
 type origin struct {
 	Topic     string // Kafka's name
@@ -106,14 +109,14 @@ type origin struct {
 // origin returns the record's own place or, for one that was redriven, that of the event that was given up.
 func (t *task) origin() origin {
 	o := origin{t.record.Topic, t.record.Partition, t.record.Offset, t.record.Timestamp}
-	if t.of.topic != t.of.route.retryTopic {
+	if t.of.topic != t.of.route.retryTopic || t.unread() {
 		return o
 	}
 	o.Topic = t.of.route.kafkaTopic
 	h := &letterHeaders{of: t.record.Headers}
 	partition, offset, at := h.decimal(headerPartition, math.MaxInt32), h.decimal(headerOffset, math.MaxInt64), h.time(headerTimestamp)
 	if len(h.errs) == 0 {
-		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at
+		o.Partition, o.Offset, o.Timestamp = int32(partition), offset, at // #nosec G115 -- decimal keeps to its limit
 	}
 	return o
 }

@@ -6,9 +6,9 @@ import "github.com/dreamscape/eventbus/schemas"
 const (
 	TopicAuthLogin                  = "dreamscape.auth.login"
 	TopicAuthLogout                 = "dreamscape.auth.logout"
-	TopicAuthTokenRefreshed         = "dreamscape.auth.token.refreshed"
-	TopicAuthPasswordChanged        = "dreamscape.auth.password.changed"
-	TopicAuthPasswordResetRequested = "dreamscape.auth.password.reset.requested"
+	TopicAuthTokenRefreshed         = "dreamscape.auth.token.refreshed"          // #nosec G101 -- a name
+	TopicAuthPasswordChanged        = "dreamscape.auth.password.changed"         // #nosec G101 -- a name
+	TopicAuthPasswordResetRequested = "dreamscape.auth.password.reset.requested" // #nosec G101 -- a name
 	TopicAuthAccountLocked          = "dreamscape.auth.account.locked"
 
 	TopicUserCreated            = "dreamscape.user.created"

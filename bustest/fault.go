@@ -68,7 +68,7 @@ func (b *Bus) Fault(faults ...Fault) *Script {
 		if flaw := f.flaw(i, len(faults)); flaw != "" {
 			b.t.Fatalf("bustest: Fault %d: %s", i, flaw)
 		}
-		s.steps = append(s.steps, step{Fault: s.named(f), mark: rand.Uint32() | 1<<31})
+		s.steps = append(s.steps, step{Fault: s.named(f), mark: rand.Uint32() | 1<<31}) // #nosec G404 -- no secret
 	}
 	if len(faults) == 0 {
 		b.t.Fatalf("bustest: Fault: none is given")

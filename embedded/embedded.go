@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -20,7 +21,8 @@ import (
 type Options struct {
 	// Port to listen on, of 127.0.0.1. 0: any free one.
 	Port int
-	// Dir is the folder that keeps everything across Close and Start; it is made if it is not there, and locked while the broker runs.
+	// Dir is the folder that keeps everything across Close and Start; it is made if it is not there, for its owner only, and locked while
+	// the broker runs.
 	// Empty: in memory. A broker that starts on what another left has its topics with their records, partitions and configurations,
 	// its groups' committed offsets with their metadata, and its transactions; Topics that are not there are added. Clients that
 	// outlive the broker find it again where Port is the same: it is not kept.
@@ -84,8 +86,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Port < 0 || o.Port > 65535 {
 		return o, fmt.Errorf("embedded: Options.Port: %d is not 0 to 65535", o.Port)
 	}
-	if o.Partitions < 0 {
-		return o, fmt.Errorf("embedded: Options.Partitions: %d is negative", o.Partitions)
+	if o.Partitions < 0 || o.Partitions > math.MaxInt32 {
+		return o, fmt.Errorf("embedded: Options.Partitions: %d is not 0 to %d", o.Partitions, math.MaxInt32)
 	}
 	if o.Partitions == 0 {
 		o.Partitions = 3
@@ -111,7 +113,7 @@ func (o Options) kfake(w *wire) []kfake.Opt {
 		kfake.Ports(o.Port),
 		kfake.ClusterID("eventbus-embedded"),
 		kfake.DefaultNumPartitions(o.Partitions),
-		kfake.SeedTopics(int32(o.Partitions), o.Topics...),
+		kfake.SeedTopics(int32(o.Partitions), o.Topics...), // #nosec G115 -- withDefaults has checked it
 	}
 	if o.Dir != "" {
 		base = append(base, kfake.DataDir(o.Dir), kfake.WithLogger(warnings{o.Logger}))
@@ -133,7 +135,7 @@ func (b *Broker) addTopics(opts Options) error {
 		if b.cluster.TopicInfo(topic) != nil {
 			continue
 		}
-		if err := b.cluster.CreateTopic(topic, int32(opts.Partitions), nil); err != nil {
+		if err := b.cluster.CreateTopic(topic, int32(opts.Partitions), nil); err != nil { // #nosec G115 -- withDefaults has checked it
 			return fmt.Errorf("embedded: Options.Topics: %s: %w", topic, err)
 		}
 	}

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -72,6 +73,7 @@ func TestStartNamesTheBadOption(t *testing.T) {
 		"port below":    {embedded.Options{Port: -1}, "Options.Port: -1"},
 		"port above":    {embedded.Options{Port: 65536}, "Options.Port: 65536"},
 		"partitions":    {embedded.Options{Partitions: -1}, "Options.Partitions: -1"},
+		"too many":      {embedded.Options{Partitions: math.MaxInt32 + 1}, "Options.Partitions: 2147483648"},
 		"a port in use": {embedded.Options{Port: taken}, fmt.Sprintf("Options.Port 127.0.0.1:%d", taken)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,7 +25,7 @@ type folder struct {
 }
 
 func openFolder(dir string) (*folder, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	lock, err := lockFile(filepath.Join(dir, lockName))
@@ -43,7 +43,7 @@ func openFolder(dir string) (*folder, error) {
 // close gives the folder up. The lock's file stays: were it removed, two could each hold one of that name.
 func (f *folder) close() {
 	if f != nil {
-		f.lock.Close()
+		_ = f.lock.Close() // nothing was written to it
 	}
 }
 

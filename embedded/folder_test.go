@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,6 +141,18 @@ func TestAFolderIsOneBrokers(t *testing.T) {
 	require.Len(t, topics(t, first.Brokers()), 28, "that one goes on")
 	first.Close()
 	start(t, embedded.Options{Dir: dir})
+}
+
+// It holds payloads.
+func TestAFolderIsItsOwners(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no such modes there")
+	}
+	dir := filepath.Join(t.TempDir(), "made")
+	start(t, embedded.Options{Dir: dir})
+	info, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 }
 
 func TestAFailedStartGivesTheFolderUp(t *testing.T) {

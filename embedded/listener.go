@@ -50,7 +50,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		case now == inner:
 			return accepted, err
 		case err == nil:
-			accepted.Close()
+			_ = accepted.Close() // it was never used
 		}
 	}
 }

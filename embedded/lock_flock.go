@@ -10,7 +10,7 @@ import (
 
 // lockFile opens and locks a file until it is closed, or its process ends in any way.
 func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- the folder is the caller's choice
 	if err != nil {
 		return nil, err
 	}
@@ -18,7 +18,7 @@ func lockFile(path string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close() // why it could not be locked matters more
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = errInUse
 	}

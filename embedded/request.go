@@ -44,7 +44,7 @@ func readHeader(request []byte) (header, []byte) {
 func (h header) append(message kmsg.Request) []byte {
 	frame := slices.Concat(make([]byte, sizeBytes), h.raw)
 	frame = message.AppendTo(frame)
-	binary.BigEndian.PutUint32(frame, uint32(len(frame)-sizeBytes))
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-sizeBytes)) // #nosec G115 -- about as long as what was read, an int32
 	return frame
 }
 

@@ -117,7 +117,7 @@ func (w *wire) closeConns() {
 	conns := slices.Collect(maps.Keys(w.conns))
 	w.mu.Unlock()
 	for _, c := range conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -164,7 +164,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return c.Conn.Read(p)
 		}
 		if err := c.readRequest(); err != nil {
-			c.Close()
+			_ = c.Close()
 			return 0, err
 		}
 	}
@@ -229,7 +229,7 @@ func (c *conn) decide(frame []byte) ([]byte, error) {
 // Write writes an answer; the fake writes each by one call.
 func (c *conn) Write(answer []byte) (int, error) {
 	if answered := c.answered(answer); answered != nil && !answered(c.ctx) {
-		c.Close()
+		_ = c.Close()
 		return 0, net.ErrClosed
 	}
 	return c.Conn.Write(answer)
@@ -239,7 +239,7 @@ func (c *conn) answered(answer []byte) func(context.Context) bool {
 	if c.opaque.Load() || len(answer) < sizeBytes+4 {
 		return nil
 	}
-	correlation := int32(binary.BigEndian.Uint32(answer[sizeBytes:]))
+	correlation := int32(binary.BigEndian.Uint32(answer[sizeBytes:])) // #nosec G115 -- Kafka's INT32, bit by bit
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	answered := c.answers[correlation]

@@ -51,6 +51,13 @@ func Run(t *testing.T, b Backend) {
 		{"MissingDeadLetterTopicHoldsTheOffset", missingDeadLetterTopicHoldsTheOffset},
 		{"DeadLettersGoBack", deadLettersGoBack},
 		{"DeadLettersGoBackByTheBroker", byTheBroker(deadLettersGoBack)},
+		{"HostileRecordsAreDeadLettered", hostileRecordsAreDeadLettered},
+		{"ATombstoneIsDeadLettered", aTombstoneIsDeadLettered},
+		{"ManyHeadersGoRound", manyHeadersGoRound},
+		{"LargeKeysGoRound", largeKeysGoRound},
+		{"AKeyTooLargeIsNamed", aKeyTooLargeIsNamed},
+		{"ABombStopsNobody", aBombStopsNobody},
+		{"ABombAmongDeadLettersStopsNobody", aBombAmongDeadLettersStopsNobody},
 		{"ShutdownDrains", shutdownDrains},
 		{"ShutdownIsNoFailure", shutdownIsNoFailure},
 		{"MemberJoinsAndLeaves", memberJoinsAndLeaves},
@@ -222,7 +229,7 @@ func (f *fixture) read(topic string, n int) []*kgo.Record {
 
 // produce writes records past the bus.
 func (f *fixture) produce(records ...*kgo.Record) {
-	client, err := kgo.NewClient(f.clientOptions()...)
+	client, err := kgo.NewClient(append(f.clientOptions(), kgo.ProducerBatchMaxBytes(1<<20))...)
 	require.NoError(f.t, err)
 	defer client.Close()
 	require.NoError(f.t, client.ProduceSync(f.ctx, records...).FirstErr())

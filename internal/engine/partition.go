@@ -59,6 +59,9 @@ func (p *Partition[T]) Position() int64 { return p.progress.Watermark() }
 // Epoch is the leader epoch that belongs to Position in a commit.
 func (p *Partition[T]) Epoch() int32 { return p.progress.Epoch() }
 
+// Head is one above the highest offset taken; before the first, where the partition resumes, or -1.
+func (p *Partition[T]) Head() int64 { return p.progress.Head() }
+
 // Span is the distance from Position to the highest offset taken.
 func (p *Partition[T]) Span() int64 { return p.progress.Span() }
 

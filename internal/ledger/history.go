@@ -55,7 +55,7 @@ func (h *History) Entries() []Entry {
 
 // Save writes entries as JSON Lines, one an entry, in place of what the file held.
 func Save(path string, entries []Entry) (err error) {
-	f, err := os.Create(path)
+	f, err := os.Create(path) // #nosec G304 -- whoever runs the simulation says where
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
@@ -72,7 +72,7 @@ func Save(path string, entries []Entry) (err error) {
 
 // Load reads what Save wrote. An error names the entry.
 func Load(path string) ([]Entry, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(path) // #nosec G304 -- and the judge's caller what
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}

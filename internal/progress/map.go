@@ -89,7 +89,7 @@ func (m Map) Encode(limit int) (metadata string, dropped int64) {
 func (m Map) encodeRuns(room int) (body []byte, done int64) {
 	var next int64
 	for _, r := range m.runs {
-		longer := binary.AppendUvarint(body, uint64(r.from-next))
+		longer := binary.AppendUvarint(body, uint64(r.from-next)) // #nosec G115 -- runs ascend
 		left := min(max(room-len(longer), 0), 8)
 		n := min(min(r.to, maxSpan)-r.from, 1<<(7*left)-1) // so many bytes say no more
 		if n <= 0 {

@@ -186,7 +186,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(part)
 	}
 	for _, s := range []string{
-		"", "eb1:", "eb2:AAAA", "eventbus-7c9e6679",
+		"", "eb1:", "eb2:AAAA", "eventbus-7c9e6679", "NO_METADATA", `{"consumer":"spring"}`, "AgAAAAAAAAAA", "eb1:" + strings.Repeat("q", 32<<10),
+		"eb1:\xff", "EB1:AAAAAAkCAccB", "eb1:AAAAAAkCAccB\n", "eb1:AAAAAAkCAccB=", "eb1:" + strings.Repeat("V", 4096), "\x00",
 		text(0, 1, 0x80), text(1, 0, 0), text(0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20),
 	} {
 		f.Add(s)
@@ -198,6 +199,7 @@ func FuzzDecode(f *testing.F) {
 			require.Equal(t, progress.Map{}, m)
 			return
 		}
+		require.LessOrEqual(t, len(m.Runs()), 3*len(s), "memory by the length of the text")
 		last := int64(-1)
 		for _, r := range m.Runs() {
 			require.Less(t, last, r[0])

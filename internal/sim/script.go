@@ -137,9 +137,9 @@ func New(seed uint64) Script { return With(seed, Mixes()[seed%uint64(len(Mixes()
 
 // With returns the script of a seed and a mix. The same arguments give the same script.
 func With(seed uint64, mix Mix) Script {
-	w := &writer{Rand: rand.New(rand.NewPCG(seed, 0)), mix: mix}
+	w := &writer{Rand: rand.New(rand.NewPCG(seed, 0)), mix: mix} // #nosec G404 -- a script is to be played again
 	w.script = Script{
-		Seed: seed, Brokers: 2 + w.IntN(2), Partitions: int32(1 + w.IntN(4)), Heal: w.between(20*time.Second, 50*time.Second),
+		Seed: seed, Brokers: 2 + w.IntN(2), Partitions: 1 + w.Int32N(4), Heal: w.between(20*time.Second, 50*time.Second),
 		Free: w.IntN(10) == 0, Limits: w.limits(),
 	}
 	switch w.IntN(4) {
@@ -275,7 +275,8 @@ func (w *writer) step(at time.Duration) {
 	case Fault, Break, Swallow:
 		w.add(w.fault(at, action))
 	case Move:
-		w.add(Step{At: at, Do: action, Partition: w.Int32N(w.script.Partitions), Node: w.Int32N(int32(w.script.Brokers))})
+		brokers := int32(w.script.Brokers) // #nosec G115 -- 3 at most
+		w.add(Step{At: at, Do: action, Partition: w.Int32N(w.script.Partitions), Node: w.Int32N(brokers)})
 	case Shuffle, Rehash:
 		w.add(Step{At: at, Do: action})
 	}

@@ -51,7 +51,7 @@ type (
 
 const (
 	getAccount  = "GET auth-service/auth/users/{userId}"
-	putPassword = "PUT auth-service/auth/users/{userId}/password"
+	putPassword = "PUT auth-service/auth/users/{userId}/password" // #nosec G101 -- a path
 	postLogin   = "POST auth-service/auth/login"
 	getUser     = "GET user-service/users/{userId}"
 	getHistory  = "GET user-service/users/{userId}/history"
