@@ -7,7 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/embedded"
 )
 
 // deadLettered returns a bus whose group auth has given up n users.
@@ -130,4 +133,59 @@ func ExampleDeadLetters_Purge() {
 	// would delete: 3 <nil>
 	// deleted: 3 <nil>
 	// left: 0
+}
+
+// givenUp writes the dead letter of a TypeScript service: the event as it was, and how often it was sent to its topic again.
+func givenUp(broker *embedded.Broker, bus *eventbus.Bus, topic string) error {
+	ctx := context.Background()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Brokers()...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := bus.EnsureTopics(ctx, eventbus.NewTopic[eventbus.UserCreatedPayload](topic, nil)); err != nil {
+		return err
+	}
+	event, err := bus.Encode(ctx, eventbus.UserCreated.New(eventbus.UserCreatedPayload{UserID: "u-1", Email: "ada@example.com"}))
+	if err != nil {
+		return err
+	}
+	again := []kgo.RecordHeader{{Key: "retryCount", Value: []byte("3")}}
+	return client.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: event.Key, Value: event.Value, Headers: again}).FirstErr()
+}
+
+// A TypeScript service's dead letters go to the Go service that takes over from it.
+func ExampleBus_DeadLettersIn() {
+	broker, err := embedded.Start(embedded.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	bus, end := busOn(broker, eventbus.Config{Service: "auth-service"})
+	defer end()
+	move := func(ctx context.Context, name string, auth eventbus.Subscription) error {
+		if err := errors.Join(givenUp(broker, bus, name), bus.EnsureTopics(ctx, auth.Topics()...)); err != nil {
+			return err
+		}
+		letters, err := bus.DeadLettersIn(name, eventbus.UserCreated, auth.Group)
+		if err != nil {
+			return err
+		}
+		for l, err := range letters.List(ctx, eventbus.LetterFilter{}) {
+			if err != nil {
+				return err
+			}
+			fmt.Println(l.Family, "gave up an event of", l.Topic, "after", l.Attempts, "tries")
+		}
+		report, err := letters.Redrive(ctx, eventbus.RedriveOptions{Send: true})
+		fmt.Println("sent:", report.Sent)
+		return err
+	}
+	open := func(context.Context, *eventbus.BaseEvent[eventbus.UserCreatedPayload]) error { return nil }
+	auth := eventbus.Subscription{Group: "auth", Routes: []eventbus.Route{eventbus.UserCreated.Handle(open, nil)}}
+	fmt.Println(move(context.Background(), "dreamscape.user.created.dlq", auth))
+	// Output:
+	// kafkajs gave up an event of dreamscape.user.created after 4 tries
+	// sent: 1
+	// <nil>
 }

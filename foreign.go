@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,6 +17,9 @@ const (
 	streamsErrors = "__streams.errors."
 	kafkaErrors   = "__dlq.errors."
 )
+
+// typescriptSuffix is what a dead-letter topic of a TypeScript service has after the topic's name.
+const typescriptSuffix = ".dlq"
 
 // spring reads what DeadLetterPublishingRecoverer writes. Its numbers are big-endian. Headers of an origin may repeat, one for each
 // topic that the record failed in: the first is where it came from. Those of an exception repeat too: the last is why it is here.
@@ -131,6 +135,22 @@ func (h *letterHeaders) kafka(written time.Time) DeadLetter {
 		d.Attempts = int(h.decimal(kafkaErrors+"delivery.count", math.MaxInt16))
 	}
 	return h.written(d, kafkaErrors)
+}
+
+// kafkajs reads what the retry handler of @dreamscape/kafka writes: how often it has sent the event to its topic again. The origin is
+// taken from the name of the dead-letter topic, where that is made as <topic>.dlq or, as ours are, <topic>.dlq.<group>.
+func (h *letterHeaders) kafkajs(r *kgo.Record) DeadLetter {
+	topic, group, named := strings.Cut(r.Topic, dlqInfix)
+	if !named {
+		topic, named = strings.CutSuffix(r.Topic, typescriptSuffix)
+	}
+	if !named {
+		topic = ""
+	}
+	return DeadLetter{
+		Family: FamilyKafkaJS, Topic: printable(topic, maxErrorText), Group: printable(group, maxErrorText), FailedAt: r.Timestamp,
+		Partition: r.Partition, Offset: r.Offset, Attempts: int(h.decimal(headerRetryCount, math.MaxInt32-1)) + 1,
+	}
 }
 
 // written adds the origin, which Connect, Streams and the broker write alike, as text. Where a dead letter failed again, its headers are

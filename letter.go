@@ -51,36 +51,40 @@ const (
 	FamilyConnect  Family = "connect"  // a sink of Kafka Connect: __connect.errors.*
 	FamilyStreams  Family = "streams"  // Kafka Streams: __streams.errors.* (KIP-1034)
 	FamilyKafka    Family = "kafka"    // a share group of Kafka 4.4: __dlq.errors.* (KIP-1191)
+	FamilyKafkaJS  Family = "kafkajs"  // a TypeScript service, by @dreamscape/kafka: retryCount, and none of the others' headers
 )
 
 // DeadLetter is what a dead letter's headers say. A record that a [Subscription] gave up has the key, the value and the headers of the
 // original, byte for byte, but for those headers that an earlier dead letter of it had, and is in the same partition where the
 // dead-letter topic has it. What another family does not tell is zero; the fields say what that is. Its texts are safe to print: no
 // control characters, valid UTF-8.
+//
+// Share groups are Kafka's. TypeScript services tell nothing but how often they have tried; the rest is taken from where the letter is.
 type DeadLetter struct {
 	Family    Family
-	Topic     string // Kafka's name of the original's topic
-	Partition int32
-	Offset    int64
+	Topic     string // Kafka's name of the original's topic. TypeScript: that of <topic>.dlq or <topic>.dlq.<group>, else ""
+	Partition int32  // the original's. TypeScript: the dead letter's own, which has the same keys where both topics have as many
+	Offset    int64  // the original's. TypeScript: the dead letter's own
 	// Until is 0, or the letter is only a reference, without the record: then it is one above the last offset that it stands for, and Offset is
 	// the first. Records that cannot be decompressed, or only to too much, are given up so, and one that its dead-letter topic does not take
 	// for its size. They are where they were, in Topic, for as long as that keeps them. Other families: 0.
 	Until         int64
-	Timestamp     time.Time // the original record's; zero where it could not be read. Kafka's share groups: zero
-	Group         string    // Kafka's name of the group that gave up. Connect, Streams: ""
+	Timestamp     time.Time // the original record's; zero where it could not be read. Share groups, TypeScript: zero
+	Group         string    // Kafka's name of the group that gave up. TypeScript: that of <topic>.dlq.<group>, else "". Connect, Streams: ""
 	Attempts      int       // how often it was tried; 0 where the record did not get to a handler, or Spring does not tell. Connect, Streams: 0
 	FirstFailedAt time.Time // other families: zero
-	FailedAt      time.Time // Spring, share groups: the dead letter's own time. Connect, Streams, which give that the original's: zero
+	FailedAt      time.Time // Spring, share groups, TypeScript: the letter's own time. Connect, Streams, which give it the original's: zero
 	Class         Class     // other families: ""
-	Exception     string    // the Java class of the error, its cause's where Spring tells it. Our own, share groups: ""
-	Error         string    // at most 1 kB; the handler's own words where it failed
+	Exception     string    // the Java class of the error, its cause's where Spring tells it. Our own, share groups, TypeScript: ""
+	Error         string    // at most 1 kB; the handler's own words where it failed. TypeScript: ""
 	Stack         string    // at most 8 kB, after a panic or an exception
 	Fingerprint   string    // equal for failures of the same kind; of other families, made when reading
 	Redrives      int       // how often it has been sent back to its group. Other families: 0
 }
 
 // ParseDeadLetter reads the headers of a record from a dead-letter topic, which this package or one of the other families has written.
-// Where a record has those of several, ours win, else those that come last. Where another family's dead letter failed once more and has
+// Where a record has those of several, ours win, else those that come last; retryCount counts only where there are no
+// others. Where another family's dead letter failed once more and has
 // its headers twice, the first tell Topic, Partition, Offset, Timestamp and Group, the last why. The error names the header that is missing
 // or malformed. It keeps nothing of r.
 func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
@@ -97,9 +101,11 @@ func ParseDeadLetter(r *kgo.Record) (DeadLetter, error) {
 		d = h.streams(r.Timestamp)
 	case FamilyKafka:
 		d = h.kafka(r.Timestamp)
+	case FamilyKafkaJS:
+		d = h.kafkajs(r)
 	default:
 		return DeadLetter{}, fmt.Errorf("eventbus: not a dead letter: it has none of the headers %s, kafka_dlt-*, __connect.errors.*, "+
-			"__streams.errors.*, __dlq.errors.*", headerTopic)
+			"__streams.errors.*, __dlq.errors.*, %s", headerTopic, headerRetryCount)
 	}
 	if err := errors.Join(h.errs...); err != nil {
 		return DeadLetter{}, fmt.Errorf("eventbus: not a dead letter: %w", err)
@@ -130,6 +136,8 @@ func (h *letterHeaders) family() (last Family) {
 			last = FamilyStreams
 		case strings.HasPrefix(key, kafkaErrors):
 			last = FamilyKafka
+		case key == headerRetryCount && last == "": // a service that tries again by the topic itself leaves it to whoever gives the event up
+			last = FamilyKafkaJS
 		}
 	}
 	return last

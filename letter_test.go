@@ -323,9 +323,10 @@ func FuzzParseDeadLetter(f *testing.F) {
 	for _, fixture := range fixtures {
 		f.Add(pack(fixture.Letter.Headers...))
 	}
+	f.Add(pack(header("retryCount", "3")))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := &kgo.Record{Timestamp: time.UnixMilli(1), Headers: unpack(data)}
+		r := &kgo.Record{Topic: orders + ".dlq", Timestamp: time.UnixMilli(1), Headers: unpack(data)}
 		d, err := eventbus.ParseDeadLetter(r)
 		if err != nil {
 			require.Zero(t, d)

@@ -36,8 +36,9 @@ func (b *Bus) DeadLetters(topic AnyTopic, group string) (*DeadLetters, error) {
 	return b.DeadLettersIn(b.letterTopic(topic.Name(), group), topic, group)
 }
 
-// DeadLettersIn is [Bus.DeadLetters] for a dead-letter topic of another name, such as Spring's "orders-dlt": name is Kafka's, prefix
-// and all. topic and group say whom they are redriven to; where topic is nil, they cannot be redriven, and group is not looked at.
+// DeadLettersIn is [Bus.DeadLetters] for a dead-letter topic of another name, such as Spring's "orders-dlt" or a TypeScript service's
+// "dreamscape.user.created.dlq": name is Kafka's, prefix and all. topic and group say whom they are redriven to; where topic is nil, they
+// cannot be redriven, and group is not looked at.
 func (b *Bus) DeadLettersIn(name string, topic AnyTopic, group string) (*DeadLetters, error) {
 	d := &DeadLetters{bus: b, name: name}
 	if topic != nil {

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,8 +30,9 @@ type RedriveOptions struct {
 	// them by MinRedrives: the cursor has passed them. Default: 3.
 	MaxRedrives int
 	// AnyOrigin sends also letters of another topic or another group: those of a service that this group takes over from, or of a topic
-	// that had another name. Where a redrive has left them already, filter them by Topic or Group: its cursor has passed them. Default: false,
-	// which leaves them alone and counts them as strangers.
+	// that had another name; and those of a topic that nothing tells, as [FamilyKafkaJS] may have. Where a redrive has left them already,
+	// filter them by Topic or Group, or give it a Name: its cursor has passed them. Default: false, which leaves them alone and counts
+	// them as strangers.
 	AnyOrigin bool
 }
 
@@ -257,6 +259,8 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 		return &r.report.Skipped, fmt.Sprintf("a reference: its records are in topic %s alone", l.Topic)
 	case l.bare():
 		return &r.report.Skipped, "no record: its share group has errors.deadletterqueue.copy.record.enable=false"
+	case l.Topic == "" && !any:
+		return &r.report.Strangers, "of a topic that nothing tells: AnyOrigin takes it for one of " + d.topic
 	case l.Topic != d.topic && !any:
 		return &r.report.Strangers, fmt.Sprintf("of topic %s, not %s", l.Topic, d.topic)
 	case l.Group != "" && l.Group != d.group && !any:
@@ -274,6 +278,7 @@ func (l Letter) bare() bool {
 
 func (r *redrive) send(ctx context.Context, l Letter) error {
 	d, f := r.letters, flyingLetter{offset: l.Offset, result: make(chan error, 1)}
+	l.Topic = cmp.Or(l.Topic, d.topic)
 	record := l.sendBack(d.retry, d.group)
 	if r.bytes > 0 && r.bytes+recordBytes(record) > letterWindow { // what flies at once is one batch, which must not be too large
 		if err := r.settle(ctx); err != nil {
