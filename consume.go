@@ -41,6 +41,7 @@ type consumer struct {
 	assigned map[topicPartition]*assignment
 	letters  map[topicPartition]*letterQueue
 	expelled map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
+	strays   map[topicPartition]struct{} // assigned to the client while nobody wanted them: it may be anywhere in them
 	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
 	left     map[*item]struct{}          // tries that outlasted their assignment
 	followed map[string]*followed        // sources and retry topics, by Kafka's names
@@ -119,6 +120,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{},
+		strays:  map[topicPartition]struct{}{},
 		letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
 		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,

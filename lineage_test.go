@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -336,7 +337,12 @@ func TestMembersFollowATopicMadeAgain(t *testing.T) {
 					w.until("committed", func() bool { return w.sumCommitted() == 40 && len(seen.all()) >= 80 })
 					require.LessOrEqual(t, time.Since(again), 20*time.Second)
 					time.Sleep(time.Minute)
-					require.Len(t, seen.all(), 80)
+					if protocol == eventbus.ProtocolClassic {
+						require.Len(t, seen.all(), 80)
+					}
+					all := seen.all() // by the other protocol the client may begin a partition twice, as its topics change
+					slices.Sort(all)
+					require.Len(t, slices.Compact(all), 80)
 					require.True(t, one.Health(context.Background()).Ready)
 					require.True(t, two.Health(context.Background()).Ready)
 				})

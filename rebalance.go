@@ -13,23 +13,14 @@ import (
 
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.begin()
+	again := c.takeAgain(parts)
+	c.release(again, c.sub.DrainTimeout)
 	c.mu.Lock()
-	c.joined, c.joining, c.heard = true, false, time.Now()
-	c.session.member, c.session.generation = c.client.GroupMetadata()
-	delete(c.troubles, "group")
 	c.client.ResumeFetchPartitions(parts) // a pause outlives an assignment
 	for topic, partitions := range parts {
-		if c.followed[topic] == nil || !c.followed[topic].consumed || c.draining {
-			continue
-		}
 		for _, p := range partitions {
-			if old := c.assigned[topicPartition{topic, p}]; old != nil { // of a topic that the client had forgotten
-				c.abandonLocked(old)
-			}
-			a := newAssignment(c.handling, c, topic, p)
-			c.assigned[topicPartition{topic, p}] = a
-			delete(c.expelled, topicPartition{topic, p})
-			c.fetchingLocked(a)
+			c.assignLocked(topicPartition{topic, p}, again)
 		}
 	}
 	if !c.draining {
@@ -38,6 +29,44 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 	c.unlock()
 	c.lookSoon()
 	c.bus.change()
+}
+
+// assignLocked begins an assignment. again are those that the client has assigned without having given them back.
+func (c *consumer) assignLocked(key topicPartition, again []*assignment) {
+	if f := c.followed[key.topic]; f == nil || !f.consumed || c.draining {
+		c.strays[key] = struct{}{} // the client reads it, and what it reads is dropped
+		return
+	}
+	_, stray := c.strays[key]
+	a := newAssignment(c.handling, c, key.topic, key.partition)
+	a.ahead = stray || slices.ContainsFunc(again, func(old *assignment) bool { return old.topic == key.topic && old.partition == key.partition })
+	c.assigned[key] = a
+	delete(c.strays, key)
+	delete(c.expelled, key)
+	c.fetchingLocked(a)
+}
+
+// takeAgain takes assignments of partitions that the client assigns although it never gave them back: so it does by the consumer protocol when a
+// topic is added. It may then read them on from what is committed, or from where it is: so what is done is committed, unless it was of a topic which
+// is gone, and the client is set back to that.
+func (c *consumer) takeAgain(parts map[string][]int32) []*assignment {
+	taken := c.take(parts)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range taken {
+		f := c.followed[a.topic]
+		a.void = a.void || f == nil || a.part.Begun() && a.id != f.id
+	}
+	return taken
+}
+
+// begin begins a session.
+func (c *consumer) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joined, c.joining, c.heard = true, false, time.Now()
+	c.session.member, c.session.generation = c.client.GroupMetadata()
+	delete(c.troubles, "group")
 }
 
 // onRevoked gives partitions up in good order. It may wait: the group does, for RebalanceTimeout. It is called at the end of every session too,
