@@ -37,13 +37,14 @@ type assignment struct {
 	paused   string           // why it is not fetched, "" if it is
 	ahead    bool             // the client fetches from elsewhere than where it begins: see setBack
 	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
+	idleAt   int64            // where it was at the last look, if nothing was read there although there was something; else -1
 	void     bool             // its topic is gone: none of its offsets may be committed
 }
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
 	r := c.routes[topic]
 	a := &assignment{
-		consumer: c, route: r, topic: topic, partition: partition, idle: make(chan struct{}), part: c.engine.Assign(r.n), start: -1,
+		consumer: c, route: r, topic: topic, partition: partition, idle: make(chan struct{}), part: c.engine.Assign(r.n), start: -1, idleAt: -1,
 	}
 	a.ctx, a.cancel = context.WithCancel(ctx)
 	return a
@@ -270,6 +271,30 @@ func (a *assignment) positionLocked() int64 {
 		return a.part.Position()
 	}
 	return a.start
+}
+
+// reviveLocked has the client set to where the assignment is, when two looks in a row have found that it reads nothing although there is something to
+// read: after the topics of a member change, by the consumer protocol, the client (franz-go 1.22) may be elsewhere.
+func (a *assignment) reviveLocked() {
+	at := a.positionLocked()
+	if a.ahead || a.paused != "" || a.part.Stopped() || a.part.Queued() > 0 || a.lagLocked() == 0 {
+		a.idleAt = -1
+		return
+	}
+	if a.idleAt != at {
+		a.idleAt = at
+		return
+	}
+	a.idleAt, a.ahead = -1, true
+	if a.part.Begun() {
+		a.from = &kgo.EpochOffset{Epoch: a.part.Epoch(), Offset: at}
+	}
+	c := a.consumer
+	c.fetchingLocked(a)
+	c.afterLocked(func() {
+		c.log.Warn("nothing is read although there is something to read; the client is set to where the group is", "topic", a.topic,
+			"partition", a.partition, "offset", at)
+	})
 }
 
 // lagLocked is how many records lie between the position and the end as last seen.

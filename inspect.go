@@ -216,8 +216,9 @@ func (c *consumer) lookAtEnds(ctx context.Context) {
 		if top, ok := newest.Lookup(a.topic, a.partition); ok && top.Err == nil && top.Timestamp > 0 {
 			a.headTime = laterOf(a.headTime, time.UnixMilli(top.Timestamp))
 		}
+		a.reviveLocked()
 	}
-	c.mu.Unlock()
+	c.unlock()
 	c.lookAtBeginnings(ctx, as)
 }
 
