@@ -1,0 +1,2 @@
+// Package doors tries a service behind locked doors.
+package doors
