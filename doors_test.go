@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
@@ -380,4 +382,118 @@ func (h *house) write(dir string, p testca.Pair) {
 	_, _, err := p.Write(dir)
 	require.NoError(h, err)
 	require.NoError(h, os.WriteFile(filepath.Join(dir, "ca.crt"), h.ca.PEM, 0o600))
+}
+
+// admin may do everything.
+func (h *house) adminClient() *kadm.Client {
+	cl := h.raw(kgo.SASL(scram.Auth{User: "admin", Pass: "admin"}.AsSha512Mechanism()), kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := h.net.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		cfg := h.trusting()
+		cfg.ServerName = "localhost"
+		return tls.Client(conn, cfg), nil
+	}))
+	return kadm.NewClient(cl)
+}
+
+// setPassword has the cluster know a user by another password.
+func (h *house) setPassword(user, password string) {
+	altered, err := h.adminClient().AlterUserSCRAMs(context.Background(), nil, []kadm.UpsertSCRAM{
+		{User: user, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: password},
+	})
+	require.NoError(h, err)
+	require.NoError(h, altered.Error())
+}
+
+// A password is exchanged in its file while the bus runs.
+func TestPasswordsAreReadAtEachLogin(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("first\n"), 0o600))
+	t.Setenv("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+	t.Setenv("KAFKA_SASL_USERNAME", "bob")
+	t.Setenv("KAFKA_SASL_PASSWORD_FILE", file)
+	env, err := eventbus.FromEnv("s")
+	require.NoError(t, err)
+	inHouse(t, func(h *house) {
+		bus := h.bus(func(c *eventbus.Config) { c.TLS, c.SASL = h.trusting(), env.SASL })
+		var seen journal
+		h.run(bus, handles(&seen), nil, nil)
+		require.NoError(t, bus.Publish(context.Background(), h.order("o", 1)))
+		h.until("handled", func() bool { return len(seen.all()) == 1 })
+
+		h.setPassword("bob", "second")
+		require.NoError(t, os.Remove(file))
+		h.net.cut()
+		require.ErrorContains(t, bus.Publish(context.Background(), h.order("o", 2)), "login by SCRAM-SHA-512: open "+file)
+		h.until("named", func() bool { return strings.Contains(bus.Health(context.Background()).Error, file) })
+
+		require.NoError(t, os.WriteFile(file, []byte("second"), 0o600))
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, bus.Publish(ctx, h.order("o", 3)))
+		require.NoError(t, bus.WaitReady(ctx))
+		h.until("all handled", func() bool { return len(seen.all()) == 3 })
+		require.Empty(t, bus.Health(ctx).Error)
+	}, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", "admin"), kfake.Superuser("SCRAM-SHA-512", "bob", "first"))
+}
+
+// A permission that is granted later lets a bus in that runs, and other topics do not suffer before.
+func TestAGrantLetsARunningBusIn(t *testing.T) {
+	inHouse(t, func(h *house) {
+		bus := h.bus(func(c *eventbus.Config) {
+			c.TLS, c.SASL = h.trusting(), scram.Auth{User: "bob", Pass: "bob"}.AsSha512Mechanism()
+		})
+		var seen journal
+		h.run(bus, handles(&seen), nil, nil)
+		sub := eventbus.Subscription{Group: "group", Routes: []eventbus.Route{h.orders.Handle(ignore, nil)}}
+		access := eventbus.Access{Publishes: []eventbus.AnyTopic{h.orders}, Handles: []eventbus.Subscription{sub}}
+		require.Error(t, bus.Publish(context.Background(), h.order("o", 1)))
+		h.until("named", func() bool { return strings.Contains(bus.Health(context.Background()).Error, "AUTHORIZATION_FAILED") })
+		admin := h.adminClient()
+		for _, p := range access.Permissions("") {
+			acl, err := p.ACL("User:bob")
+			require.NoError(t, err)
+			created, err := admin.CreateACLs(context.Background(), acl)
+			require.NoError(t, err)
+			require.NoError(t, created[0].Err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, bus.WaitReady(ctx))
+		require.NoError(t, bus.Publish(ctx, h.order("o", 2)))
+		h.until("handled", func() bool { return len(seen.all()) >= 1 })
+		require.Empty(t, bus.Health(ctx).Error)
+	}, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("SCRAM-SHA-512", "admin", "admin"), kfake.User("SCRAM-SHA-512", "bob", "bob"))
+}
+
+// A token is asked for again before a session ends (KIP-368); what is published meanwhile arrives.
+func TestTokensAreAskedForAgain(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			h.cluster.KeepControl()
+			return req.ResponseKind(), nil, true
+		})
+		h.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			h.cluster.KeepControl()
+			resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+			resp.SessionLifetimeMillis = 3000
+			return resp, nil, true
+		})
+		var asked atomic.Int32
+		bus := h.bus(func(c *eventbus.Config) {
+			c.TLS = h.trusting()
+			c.SASL = eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) {
+				asked.Add(1)
+				return "a token", nil
+			})
+		})
+		for i := range 60 {
+			require.NoError(t, bus.Publish(context.Background(), h.order("o", i)))
+			time.Sleep(time.Second)
+		}
+		require.GreaterOrEqual(t, asked.Load(), int32(20))
+		require.EqualValues(t, 60, h.held(orders))
+	})
 }

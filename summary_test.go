@@ -95,6 +95,10 @@ func TestConfigShowsNoSecret(t *testing.T) {
 			requireNoCanary(t, text, keyText)
 			require.Contains(t, text, "shown-service")
 			require.Contains(t, text, mechanism.Name())
+			asJSON, err := json.Marshal(cfg)
+			require.NoError(t, err)
+			require.JSONEq(t, `{"service":"shown-service","brokers":["127.0.0.1:1"],"topicPrefix":"p.","tls":true,"sasl":"`+mechanism.Name()+`"}`,
+				string(asJSON))
 			panicked := func() (text string) {
 				defer func() { text = fmt.Sprint(recover()) }()
 				panic(cfg)

@@ -151,7 +151,7 @@ func (f *fixture) bus(change func(*eventbus.Config)) *eventbus.Bus {
 		Service: "conf-service", Brokers: f.backend.Brokers, Client: f.backend.Client, Logger: slog.New(slog.DiscardHandler),
 		NewTopics: eventbus.TopicDefaults{Partitions: 3},
 		TLS:       f.backend.TLS, SASL: f.backend.SASL,
-		Retry:     eventbus.RetryPolicy{Initial: time.Millisecond},
+		Retry: eventbus.RetryPolicy{Initial: time.Millisecond},
 	}
 	if change != nil {
 		change(&cfg)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -218,6 +219,9 @@ func allowedOn(ctx context.Context, client *kgo.Client, p eventbus.Permission) (
 		resp, err := req.RequestWith(ctx, client)
 		if err != nil || len(resp.Groups) != 1 {
 			return 0, errors.Join(err, errors.New("no answer"))
+		}
+		if resp.Groups[0].ErrorCode == kerr.GroupIDNotFound.Code {
+			return 1 << kmsg.ACLOperationRead, nil // it may be described, by the only permission that there is for it: to read
 		}
 		return resp.Groups[0].AuthorizedOperations, nil
 	}
