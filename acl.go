@@ -60,11 +60,11 @@ type grants struct {
 }
 
 // kafkaName is the topic's name in Kafka. Within that of a companion, the group has the prefix too.
-func (t *topicSpec) kafkaName(prefix string) string {
-	if t.source != nil {
-		return prefix + t.source.name + t.infix + prefix + t.group
+func (s *topicSpec) kafkaName(prefix string) string {
+	if s.source != nil {
+		return prefix + s.source.name + s.infix + prefix + s.group
 	}
-	return prefix + t.name
+	return prefix + s.name
 }
 
 func (g *grants) topic(operation, name string) {

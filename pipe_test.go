@@ -96,30 +96,30 @@ func (s *stream) change(f func()) {
 }
 
 // try reads what is there; where nothing is, it says what to wait for.
-func (s *stream) try(p []byte) (n int, err error, changed <-chan struct{}, deadline time.Time) {
+func (s *stream) try(p []byte) (n int, changed <-chan struct{}, deadline time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.deaf:
-		return 0, net.ErrClosed, nil, deadline
+		return 0, nil, deadline, net.ErrClosed
 	case len(s.data) > 0:
 		n = copy(p, s.data)
 		s.data = s.data[n:]
-		return n, nil, nil, deadline
+		return n, nil, deadline, nil
 	case s.ended:
-		return 0, io.EOF, nil, deadline
+		return 0, nil, deadline, io.EOF
 	case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
-		return 0, os.ErrDeadlineExceeded, nil, deadline
+		return 0, nil, deadline, os.ErrDeadlineExceeded
 	}
 	if s.changed == nil {
 		s.changed = make(chan struct{})
 	}
-	return 0, nil, s.changed, s.deadline
+	return 0, s.changed, s.deadline, nil
 }
 
 func (s *stream) read(p []byte) (int, error) {
 	for {
-		n, err, changed, deadline := s.try(p)
+		n, changed, deadline, err := s.try(p)
 		if changed == nil {
 			return n, err
 		}

@@ -2,7 +2,6 @@ package acls_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -95,6 +94,6 @@ func locked(t *testing.T) doors.Backend {
 	return doors.Backend{
 		Bus:    eventbus.Config{Brokers: cluster.ListenAddrs(), Client: client[1:]},
 		Client: client, Admin: "admin", AdminPassword: "admin-secret", TopicPrefix: "test.", Silence: 30 * time.Second,
-		Log: func(format string, args ...any) { t.Log(fmt.Sprintf(format, args...)) },
+		Log: t.Logf,
 	}
 }
