@@ -31,6 +31,8 @@ type Bus struct {
 	flights          flights
 	letterPartitions sync.Map // how many a topic has that the letters' client writes to: string to int32
 	link             link
+	login            *login // nil: none
+	dialer           dialer
 	count            counters
 
 	shut    atomic.Bool
@@ -55,7 +57,8 @@ func New(cfg Config) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseClientOptions(cfg.Client); err != nil {
+	dialer, err := checkClientOptions(cfg.Client)
+	if err != nil {
 		return nil, err
 	}
 	b := &Bus{
@@ -63,7 +66,12 @@ func New(cfg Config) (*Bus, error) {
 		changed: make(chan struct{}), down: make(chan struct{}), budget: engine.NewBudget(cfg.MaxInFlight, cfg.MaxInFlightBytes),
 	}
 	b.flights.wake = make(chan struct{}, 1)
-	b.link.started = time.Now()
+	if b.login = newLogin(cfg.SASL); b.login != nil {
+		b.cfg.SASL = b.login // wherever the bus is printed, there is nothing of the mechanism itself
+	}
+	b.link.started, b.link.login = time.Now(), b.login
+	b.dialer = dialer
+	b.dialer.tls, b.dialer.shown = cfg.TLS, b.noteShown
 	if b.client, err = kgo.NewClient(b.producerOptions()...); err != nil {
 		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
@@ -80,6 +88,13 @@ func New(cfg Config) (*Bus, error) {
 	b.stopped.Go(func() { b.nameTroubles(ctx) })
 	b.stopped.Go(func() { b.keepContact(ctx) })
 	return b, nil
+}
+
+// noteShown logs what is wrong with our own certificate, once.
+func (b *Bus) noteShown(shown *shownCertificate) {
+	if err := b.link.noteShown(shown); err != nil {
+		b.cfg.Logger.Warn("client certificate", "error", err)
+	}
 }
 
 // Run handles events until ctx ends or [Bus.Shutdown] is called, then drains: fetching stops, running handlers end
@@ -274,6 +289,7 @@ func (b *Bus) shutdown(ctx context.Context, leave func(context.Context) error) e
 	b.events.Close() // before the wait: it ends questions that hang
 	b.letters.Close()
 	b.stopped.Wait()
+	b.login.close()
 	if flushed != nil {
 		flushed = fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(flushed))
 	}

@@ -1,8 +1,10 @@
 package eventbus
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"reflect"
 	"time"
 
@@ -15,7 +17,6 @@ func (b *Bus) clientOptions() []kgo.Opt {
 		kgo.RetryBackoffFn(backOff),
 		kgo.MetadataMinAge(250 * time.Millisecond), // the client's own 5 s would outlast a fail-over
 		kgo.MetadataMaxAge(time.Minute),
-		kgo.DialTimeout(5 * time.Second),
 		kgo.RequestTimeoutOverhead(5 * time.Second),
 		kgo.ConnIdleTimeout(5 * time.Minute),
 		kgo.MaxDecompressBatchBytes(maxBatchBytes),
@@ -25,12 +26,10 @@ func (b *Bus) clientOptions() []kgo.Opt {
 		kgo.SeedBrokers(b.cfg.Brokers...),
 		kgo.ClientID(b.cfg.Service),
 		kgo.WithHooks(&b.link),
+		kgo.Dialer(b.dialer.connect),
 	)
-	if b.cfg.TLS != nil {
-		opts = append(opts, kgo.DialTLSConfig(b.cfg.TLS))
-	}
-	if b.cfg.SASL != nil {
-		opts = append(opts, kgo.SASL(b.cfg.SASL))
+	if b.login != nil {
+		opts = append(opts, kgo.SASL(b.login))
 	}
 	return opts
 }
@@ -133,30 +132,32 @@ var ownOptions = []struct {
 	{"AutoCommitCallback", kgo.AutoCommitCallback},
 }
 
-// refuseClientOptions names the first of a user's options that is not the user's to set. Options are opaque, so it compares what
-// a client makes of them with what it is without them.
-func refuseClientOptions(opts []kgo.Opt) error {
-	if len(opts) == 0 {
-		return nil
-	}
-	base := []kgo.Opt{kgo.RecordPartitioner(keyPartitioner)}
+// checkClientOptions names the first of a user's options that is not the user's to set, and returns how connections are made by the others.
+// Options are opaque, so it compares what a client makes of them with what it is without them.
+func checkClientOptions(opts []kgo.Opt) (dialer, error) {
+	base := []kgo.Opt{kgo.RecordPartitioner(keyPartitioner), kgo.DialTimeout(dialTimeout)}
 	without, err := kgo.NewClient(base...)
 	if err != nil {
-		return fmt.Errorf("eventbus: Config.Client: %w", err)
+		return dialer{}, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
 	defer without.Close()
 	with, err := kgo.NewClient(append(base, opts...)...)
 	if err != nil {
-		return fmt.Errorf("eventbus: Config.Client: %w", err)
+		return dialer{}, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}
 	defer with.Close()
 	for _, own := range ownOptions {
 		if !sameOption(with.OptValue(own.opt), without.OptValue(own.opt)) {
-			return fmt.Errorf("eventbus: Config.Client: kgo.%s is not for users to set: a promise of this package rests on it", own.name)
+			return dialer{}, fmt.Errorf("eventbus: Config.Client: kgo.%s is not for users to set: a promise of this package rests on it", own.name)
 		}
 	}
-	return nil
+	d := dialer{}
+	d.dial, _ = with.OptValue(kgo.Dialer).(func(context.Context, string, string) (net.Conn, error))
+	d.timeout, _ = with.OptValue(kgo.DialTimeout).(time.Duration)
+	return d, nil
 }
+
+const dialTimeout = 5 * time.Second
 
 func sameOption(a, b any) bool {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)

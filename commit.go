@@ -241,6 +241,7 @@ type trouble struct {
 
 // trouble remembers what is wrong and logs it once, until it is resolved or something else is wrong there.
 func (c *consumer) trouble(what string, err error) {
+	err = c.bus.login.clean(err)
 	c.mu.Lock()
 	old, known := c.troubles[what]
 	c.troubles[what] = trouble{err: err, seen: time.Now()}

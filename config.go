@@ -2,21 +2,16 @@ package eventbus
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // Config configures a [Bus]. Only Service is required; the zero value of every other field works. [New] copies it.
@@ -50,10 +45,15 @@ type Config struct {
 	Hooks []Hooks
 	// Logger gets what no caller is told. It never gets a payload, a key or a header value. Default: slog.Default().
 	Logger *slog.Logger
-	// TLS encrypts connections. nil: none.
+	// TLS encrypts connections; [TLSFiles] makes one of files. New refuses one that does not verify brokers (InsecureSkipVerify) or allows what
+	// is older than TLS 1.2. Default: none.
 	TLS *tls.Config
-	// SASL logs in, by a mechanism of franz-go's pkg/sasl. nil: no login.
+	// SASL logs in: [OAuthBearer], or a mechanism of franz-go's pkg/sasl. PLAIN and OAUTHBEARER send the password or the token itself, and are
+	// refused without TLS. Default: none.
 	SASL sasl.Mechanism
+	// AllowPlaintextLogin allows them without TLS all the same: on a test's broker, or where Client has a dialer that encrypts.
+	// Default: false.
+	AllowPlaintextLogin bool
 	// NewTopics says how EnsureTopics creates topics.
 	NewTopics TopicDefaults
 	// Client are further franz-go options for every connection, such as a dialer. One that would break a promise of this
@@ -74,91 +74,6 @@ const (
 	defaultMaxBytes       = 64 << 20
 	defaultMaxInFlight    = 100_000
 )
-
-// FromEnv returns the configuration that the environment asks for: KAFKA_BROKERS (comma-separated), KAFKA_TOPIC_PREFIX,
-// KAFKA_PUBLISH_TIMEOUT (such as 30s), KAFKA_TLS (true or false), KAFKA_TLS_CA_FILE (PEM), KAFKA_SASL_MECHANISM (PLAIN,
-// SCRAM-SHA-256 or SCRAM-SHA-512), KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD. Each error names its variable. The result may be
-// changed before [New], which checks the rest.
-func FromEnv(service string) (Config, error) {
-	cfg := Config{Service: service, TopicPrefix: os.Getenv("KAFKA_TOPIC_PREFIX")}
-	var errs []error
-	if v := os.Getenv("KAFKA_BROKERS"); v != "" {
-		for b := range strings.SplitSeq(v, ",") {
-			cfg.Brokers = append(cfg.Brokers, strings.TrimSpace(b))
-		}
-		if err := checkBrokers(cfg.Brokers); err != nil {
-			errs = append(errs, fmt.Errorf("KAFKA_BROKERS: %w", err))
-		}
-	}
-	if v := os.Getenv("KAFKA_PUBLISH_TIMEOUT"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d <= 0 {
-			errs = append(errs, fmt.Errorf("KAFKA_PUBLISH_TIMEOUT: %q is not a positive duration such as 30s", v))
-		}
-		cfg.PublishTimeout = d
-	}
-	var err error
-	if cfg.TLS, err = tlsFromEnv(); err != nil {
-		errs = append(errs, err)
-	}
-	if cfg.SASL, err = saslFromEnv(); err != nil {
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
-		return Config{}, fmt.Errorf("eventbus: environment: %w", err)
-	}
-	return cfg, nil
-}
-
-func tlsFromEnv() (*tls.Config, error) {
-	v, file := os.Getenv("KAFKA_TLS"), os.Getenv("KAFKA_TLS_CA_FILE")
-	on := file != ""
-	if v != "" {
-		var err error
-		if on, err = strconv.ParseBool(v); err != nil {
-			return nil, fmt.Errorf("KAFKA_TLS: %q is not true or false", v)
-		}
-	}
-	if !on {
-		return nil, nil
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if file == "" {
-		return cfg, nil
-	}
-	pem, err := os.ReadFile(file) // #nosec G304 G703 -- whoever sets the environment says which file
-	if err != nil {
-		return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %w", err)
-	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %s holds no PEM certificate", file)
-	}
-	return cfg, nil
-}
-
-func saslFromEnv() (sasl.Mechanism, error) {
-	mechanism := strings.ToUpper(os.Getenv("KAFKA_SASL_MECHANISM"))
-	user, password := os.Getenv("KAFKA_SASL_USERNAME"), os.Getenv("KAFKA_SASL_PASSWORD")
-	if mechanism == "" {
-		if user != "" || password != "" {
-			return nil, errors.New("KAFKA_SASL_MECHANISM: expected PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 beside KAFKA_SASL_USERNAME")
-		}
-		return nil, nil
-	}
-	if user == "" || password == "" {
-		return nil, errors.New("KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: both are needed with KAFKA_SASL_MECHANISM")
-	}
-	switch mechanism {
-	case "PLAIN":
-		return plain.Auth{User: user, Pass: password}.AsMechanism(), nil
-	case "SCRAM-SHA-256":
-		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism(), nil
-	case "SCRAM-SHA-512":
-		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism(), nil
-	}
-	return nil, fmt.Errorf("KAFKA_SASL_MECHANISM: %q is not PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", mechanism)
-}
 
 func checkBrokers(brokers []string) error {
 	for _, b := range brokers {
@@ -212,9 +127,16 @@ func (cfg Config) withDefaults() (Config, error) {
 	if err := cfg.Retry.check(); err != nil {
 		fail("Retry", "%v", err)
 	}
+	if err := checkTLS(cfg.TLS); err != nil {
+		fail("TLS", "%v", err)
+	}
+	if err := cfg.checkLogin(); err != nil {
+		fail("SASL", "%v", err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, err
 	}
+	cfg.TLS = cfg.TLS.Clone()
 	cfg.PublishTimeout = orDefault(cfg.PublishTimeout, defaultPublishTimeout)
 	cfg.MaxBufferedEvents = orDefault(cfg.MaxBufferedEvents, defaultMaxEvents)
 	cfg.MaxBufferedBytes = orDefault(cfg.MaxBufferedBytes, defaultMaxBytes)
@@ -225,6 +147,33 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Logger = slog.Default()
 	}
 	return cfg, nil
+}
+
+func checkTLS(cfg *tls.Config) error {
+	switch {
+	case cfg == nil:
+		return nil
+	case cfg.InsecureSkipVerify:
+		return errors.New("InsecureSkipVerify would talk to whoever answers: trust a private CA by RootCAs (TLSFiles.CA, KAFKA_TLS_CA_FILE)")
+	case older(cfg.MinVersion), older(cfg.MaxVersion):
+		return errors.New("MinVersion, MaxVersion: TLS 1.2 is the oldest that is allowed")
+	}
+	return nil
+}
+
+func older(version uint16) bool { return version != 0 && version < tls.VersionTLS12 }
+
+// checkLogin refuses to send what a listener could log in with.
+func (cfg Config) checkLogin() error {
+	if cfg.SASL == nil || cfg.TLS != nil || cfg.AllowPlaintextLogin {
+		return nil
+	}
+	switch name := cfg.SASL.Name(); name {
+	case mechanismPlain, mechanismOAuth:
+		return fmt.Errorf("%s sends the password or the token itself, and Config.TLS is not set: set it (KAFKA_TLS), or "+
+			"Config.AllowPlaintextLogin (KAFKA_SASL_ALLOW_PLAINTEXT) where nobody listens", name)
+	}
+	return nil
 }
 
 func orDefault[N ~int | ~int16 | ~int32 | ~int64 | ~float64](n, fallback N) N {

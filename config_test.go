@@ -81,24 +81,35 @@ func TestFromEnv(t *testing.T) {
 		env  map[string]string
 		want string // in the error; "" for none
 	}{
-		"nothing":         {nil, ""},
-		"brokers":         {map[string]string{"KAFKA_BROKERS": "a:1, b:2"}, ""},
-		"bad broker":      {map[string]string{"KAFKA_BROKERS": "a:1,b"}, `KAFKA_BROKERS: "b" is not host:port`},
-		"empty broker":    {map[string]string{"KAFKA_BROKERS": "a:1,"}, `KAFKA_BROKERS: "" is not host:port`},
-		"bad timeout":     {map[string]string{"KAFKA_PUBLISH_TIMEOUT": "30"}, "KAFKA_PUBLISH_TIMEOUT"},
-		"bad tls":         {map[string]string{"KAFKA_TLS": "yes please"}, "KAFKA_TLS"},
-		"no ca file":      {map[string]string{"KAFKA_TLS_CA_FILE": ca + ".none"}, "KAFKA_TLS_CA_FILE"},
-		"no certificate":  {map[string]string{"KAFKA_TLS_CA_FILE": ca}, "KAFKA_TLS_CA_FILE"},
-		"no mechanism":    {map[string]string{"KAFKA_SASL_USERNAME": "ada"}, "KAFKA_SASL_MECHANISM"},
-		"bad mechanism":   {map[string]string{"KAFKA_SASL_MECHANISM": "GSSAPI", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": "hush-hush"}, "KAFKA_SASL_MECHANISM"},
-		"no password":     {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "ada"}, "KAFKA_SASL_PASSWORD"},
-		"scram over tls":  {map[string]string{"KAFKA_TLS": "true", "KAFKA_SASL_MECHANISM": "scram-sha-512", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": "p"}, ""},
-		"bad prefix":      {map[string]string{"KAFKA_TOPIC_PREFIX": "a/"}, ""}, // New names it
-		"several at once": {map[string]string{"KAFKA_BROKERS": "x", "KAFKA_TLS": "x"}, "KAFKA_TLS"},
+		"nothing":                 {nil, ""},
+		"brokers":                 {map[string]string{"KAFKA_BROKERS": "a:1, b:2"}, ""},
+		"bad broker":              {map[string]string{"KAFKA_BROKERS": "a:1,b"}, `KAFKA_BROKERS: "b" is not host:port`},
+		"empty broker":            {map[string]string{"KAFKA_BROKERS": "a:1,"}, `KAFKA_BROKERS: "" is not host:port`},
+		"bad timeout":             {map[string]string{"KAFKA_PUBLISH_TIMEOUT": "30"}, "KAFKA_PUBLISH_TIMEOUT"},
+		"bad tls":                 {map[string]string{"KAFKA_TLS": "yes please"}, "KAFKA_TLS"},
+		"no ca file":              {map[string]string{"KAFKA_TLS_CA_FILE": ca + ".none"}, "KAFKA_TLS_CA_FILE"},
+		"no certificate":          {map[string]string{"KAFKA_TLS_CA_FILE": ca}, "KAFKA_TLS_CA_FILE"},
+		"no mechanism":            {map[string]string{"KAFKA_SASL_USERNAME": "ada"}, "KAFKA_SASL_MECHANISM"},
+		"bad mechanism":           {map[string]string{"KAFKA_SASL_MECHANISM": "GSSAPI", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": "hush-hush"}, "KAFKA_SASL_MECHANISM"},
+		"no password":             {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "ada"}, "KAFKA_SASL_PASSWORD"},
+		"scram over tls":          {map[string]string{"KAFKA_TLS": "true", "KAFKA_SASL_MECHANISM": "scram-sha-512", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": "p"}, ""},
+		"certificate without key": {map[string]string{"KAFKA_TLS_CERT_FILE": ca}, "KAFKA_TLS_KEY_FILE"},
+		"password file":           {map[string]string{"KAFKA_SASL_MECHANISM": "SCRAM-SHA-256", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD_FILE": ca + ".none"}, ""}, // health names it
+		"two passwords":           {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD_FILE": ca, "KAFKA_SASL_PASSWORD": "hush-hush"}, "KAFKA_SASL_PASSWORD"},
+		"token":                   {map[string]string{"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "KAFKA_SASL_TOKEN_FILE": ca}, ""},
+		"no token":                {map[string]string{"KAFKA_SASL_MECHANISM": "OAUTHBEARER"}, "KAFKA_SASL_TOKEN_FILE"},
+		"token and password":      {map[string]string{"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "KAFKA_SASL_TOKEN_FILE": ca, "KAFKA_SASL_PASSWORD": "hush-hush"}, "KAFKA_SASL_TOKEN_FILE"},
+		"token for PLAIN":         {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "ada", "KAFKA_SASL_PASSWORD": "hush-hush", "KAFKA_SASL_TOKEN_FILE": ca}, "KAFKA_SASL_TOKEN_FILE"},
+		"token without mechanism": {map[string]string{"KAFKA_SASL_TOKEN_FILE": ca}, "KAFKA_SASL_MECHANISM"},
+		"bad plaintext":           {map[string]string{"KAFKA_SASL_ALLOW_PLAINTEXT": "perhaps"}, "KAFKA_SASL_ALLOW_PLAINTEXT"},
+		"plaintext":               {map[string]string{"KAFKA_SASL_ALLOW_PLAINTEXT": "true"}, ""},
+		"bad prefix":              {map[string]string{"KAFKA_TOPIC_PREFIX": "a/"}, ""}, // New names it
+		"several at once":         {map[string]string{"KAFKA_BROKERS": "x", "KAFKA_TLS": "x"}, "KAFKA_TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, v := range []string{"KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "KAFKA_PUBLISH_TIMEOUT", "KAFKA_TLS", "KAFKA_TLS_CA_FILE",
-				"KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"} {
+				"KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD",
+				"KAFKA_SASL_PASSWORD_FILE", "KAFKA_SASL_TOKEN_FILE", "KAFKA_SASL_ALLOW_PLAINTEXT"} {
 				t.Setenv(v, test.env[v])
 			}
 			cfg, err := eventbus.FromEnv("svc")
@@ -115,6 +126,7 @@ func TestFromEnv(t *testing.T) {
 			}
 			require.Equal(t, test.env["KAFKA_TLS"] != "", cfg.TLS != nil)
 			require.Equal(t, test.env["KAFKA_SASL_MECHANISM"] != "", cfg.SASL != nil)
+			require.Equal(t, test.env["KAFKA_SASL_ALLOW_PLAINTEXT"] != "", cfg.AllowPlaintextLogin)
 		})
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
+// cursorInfix stands between a dead-letter topic and a redrive's name in the name of the cursor.
+const cursorInfix = ".redrive."
+
 // resume begins at the cursor, and takes it over unless it is a dry run.
 func (r *redrive) resume(ctx context.Context, spans []span) ([]span, error) {
 	cursor, err := r.cursor(ctx)

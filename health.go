@@ -86,6 +86,11 @@ func (b *Bus) Health(_ context.Context) Health {
 	if broken != nil && !connected {
 		h.Error = broken.Error()
 	}
+	if h.Error == "" {
+		if wrong := b.link.certificate(); wrong != nil {
+			h.Error = wrong.Error()
+		}
+	}
 	if b.closed.Load() {
 		h.Error = ErrClosed.Error()
 	}

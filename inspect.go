@@ -186,6 +186,7 @@ func (c *consumer) noteTopic(name string, err error) {
 	if wrong {
 		c.client.ForceMetadataRefresh() // consume it now, not when the metadata has aged
 		c.resolve(what)
+		c.resolve(what + " fetch") // what a poll complained of meanwhile; it would again
 	}
 }
 

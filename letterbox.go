@@ -294,7 +294,7 @@ func ask[T any](ctx context.Context, b *Bus, question func(context.Context) (T, 
 		case b.link.refused() != nil:
 			return *new(T), b.link.refused()
 		case !late:
-			return *new(T), err
+			return *new(T), b.login.clean(err)
 		}
 	}
 }

@@ -24,6 +24,8 @@ type link struct {
 	contact  time.Time // when a broker last answered a question
 	failed   error     // why the last connection failed
 	failedAt time.Time
+	shown    *shownCertificate // to the broker that was connected to last
+	login    *login            // nil: none
 }
 
 var (
@@ -36,8 +38,12 @@ func (l *link) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
+	err = l.login.clean(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if isLate(err) && l.failedAt.After(l.contact) {
+		return // whoever asked has no time left for another try: that says less than why the last one failed
+	}
 	l.failed, l.failedAt = err, time.Now()
 }
 
@@ -100,6 +106,38 @@ func (l *link) connected() (bool, error) {
 	return !isRefusal(broken), broken
 }
 
+// noteShown remembers what a broker has seen of our certificate, and returns what is wrong with it where that is new.
+func (l *link) noteShown(shown *shownCertificate) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, now := l.certificateLocked(), shown.trouble()
+	l.shown = shown
+	if now == nil || before != nil && before.Error() == now.Error() {
+		return nil
+	}
+	return now
+}
+
+// certificate is what is wrong with our certificate.
+func (l *link) certificate() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.certificateLocked()
+}
+
+func (l *link) certificateLocked() error {
+	if l.shown == nil {
+		return nil
+	}
+	return l.shown.trouble()
+}
+
+// isLate says whether a question has ended before its connection was there.
+func isLate(err error) bool {
+	var login *loginError
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &login)
+}
+
 func isRefusal(err error) bool {
 	var (
 		unknownCA x509.UnknownAuthorityError
@@ -107,11 +145,14 @@ func isRefusal(err error) bool {
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
 		notTLS    tls.RecordHeaderError
+		broken    *linkError
+		login     *loginError
 	)
 	switch {
 	case err == nil:
 		return false
-	case errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &notTLS):
+	case errors.As(err, &unknownCA), errors.As(err, &wrongName), errors.As(err, &invalid), errors.As(err, &verify), errors.As(err, &notTLS),
+		errors.As(err, &broken), errors.As(err, &login):
 		return true
 	}
 	for _, refusal := range []error{

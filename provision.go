@@ -74,7 +74,7 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) err
 		names[b.cfg.TopicPrefix+t.source.name] = true
 	}
 	sources := slices.Sorted(maps.Keys(names))
-	known, err := b.describeTopics(ctx, sources)
+	known, err := b.findTopics(ctx, sources)
 	if err != nil {
 		return err
 	}
@@ -145,9 +145,14 @@ func (b *Bus) ensure(ctx context.Context, wanted map[string]newTopic) error {
 	return nil
 }
 
+// findTopics describes topics, and does not wait for what waiting will not mend.
+func (b *Bus) findTopics(ctx context.Context, names []string) (map[string]topicInfo, error) {
+	return ask(ctx, b, func(ctx context.Context) (map[string]topicInfo, error) { return b.describeTopics(ctx, names) })
+}
+
 // missing returns those of the topics that the cluster does not know.
 func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
-	known, err := b.describeTopics(ctx, names)
+	known, err := b.findTopics(ctx, names)
 	if err != nil {
 		return nil, err
 	}

@@ -264,6 +264,7 @@ func (b *Bus) finish(f *flight, err error) {
 	if !f.ended.CompareAndSwap(false, true) {
 		return
 	}
+	err = b.login.clean(err)
 	if err == nil {
 		b.count.published.Add(1)
 	} else {
@@ -313,7 +314,8 @@ func (b *Bus) unknown(why error) error {
 
 // withCause adds what is wrong with the connections, where something is.
 func (b *Bus) withCause(err error) error {
-	if broken := b.link.failure(); broken != nil {
+	err = b.login.clean(err)
+	if broken := b.link.failure(); broken != nil && !errors.Is(err, broken) {
 		return fmt.Errorf("%w: %w", err, broken)
 	}
 	return err

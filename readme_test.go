@@ -117,6 +117,7 @@ func TestReadmeListsEveryField(t *testing.T) {
 	for _, options := range []any{
 		eventbus.Config{}, eventbus.TopicDefaults{}, eventbus.RetryPolicy{}, eventbus.Subscription{}, eventbus.HandleOptions{},
 		eventbus.TopicOptions[struct{}]{}, eventbus.LetterFilter{}, eventbus.RedriveOptions{}, eventbus.PurgeOptions{},
+		eventbus.TLSFiles{}, eventbus.Access{},
 	} {
 		typ := reflect.TypeOf(options)
 		name, _, _ := strings.Cut(typ.Name(), "[")

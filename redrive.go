@@ -114,7 +114,7 @@ func (d *DeadLetters) Redrive(ctx context.Context, opts RedriveOptions) (Redrive
 	}
 	r := &redrive{
 		letters: d, opts: opts, token: "eventbus redrive " + uuid.NewString(), pace: pace{every: time.Second / time.Duration(opts.Rate)},
-		report: RedriveReport{DryRun: !opts.Send, Cursor: d.name + ".redrive." + opts.Name},
+		report: RedriveReport{DryRun: !opts.Send, Cursor: d.name + cursorInfix + opts.Name},
 	}
 	leave, err := d.bus.busy()
 	if err != nil {

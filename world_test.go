@@ -59,7 +59,7 @@ func inWorld(t *testing.T, test func(w *world), opts ...kfake.Opt) {
 func (w *world) bus(change func(*eventbus.Config)) *eventbus.Bus {
 	cfg := eventbus.Config{
 		Service: "acme-service", Brokers: w.cluster.ListenAddrs(), Logger: slog.New(slog.DiscardHandler), Client: w.client(),
-		Retry: eventbus.RetryPolicy{Jitter: -1},
+		Retry: eventbus.RetryPolicy{Jitter: -1}, AllowPlaintextLogin: true,
 	}
 	if change != nil {
 		change(&cfg)

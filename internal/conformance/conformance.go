@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -22,8 +24,11 @@ import (
 // Backend is a running Kafka, or what speaks its protocol.
 type Backend struct {
 	Brokers []string
-	// Client are further options of every connection, such as a login's.
+	// Client are further options of every connection, such as a dialer.
 	Client []kgo.Opt
+	// TLS and SASL are those of the bus, and of the clients beside it. nil: none.
+	TLS  *tls.Config
+	SASL sasl.Mechanism
 }
 
 // Run runs the suite. Its topics and groups have names of their own, so a shared cluster may serve; it does not delete them.
@@ -135,7 +140,14 @@ func newFixture(t *testing.T, b Backend) *fixture {
 }
 
 func (f *fixture) clientOptions() []kgo.Opt {
-	return append([]kgo.Opt{kgo.SeedBrokers(f.backend.Brokers...), kgo.MetadataMinAge(100 * time.Millisecond)}, f.backend.Client...)
+	opts := append([]kgo.Opt{kgo.SeedBrokers(f.backend.Brokers...), kgo.MetadataMinAge(100 * time.Millisecond)}, f.backend.Client...)
+	if f.backend.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(f.backend.TLS))
+	}
+	if f.backend.SASL != nil {
+		opts = append(opts, kgo.SASL(f.backend.SASL))
+	}
+	return opts
 }
 
 func (f *fixture) topic(name string) *eventbus.Topic[order] {
@@ -150,7 +162,8 @@ func (f *fixture) bus(change func(*eventbus.Config)) *eventbus.Bus {
 	cfg := eventbus.Config{
 		Service: "conf-service", Brokers: f.backend.Brokers, Client: f.backend.Client, Logger: slog.New(slog.DiscardHandler),
 		NewTopics: eventbus.TopicDefaults{Partitions: 3},
-		Retry:     eventbus.RetryPolicy{Initial: time.Millisecond},
+		TLS:       f.backend.TLS, SASL: f.backend.SASL,
+		Retry: eventbus.RetryPolicy{Initial: time.Millisecond},
 	}
 	if change != nil {
 		change(&cfg)

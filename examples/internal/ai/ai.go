@@ -12,7 +12,11 @@ import (
 var App = service.App{
 	Name: "ai-service",
 	Addr: ":3005",
-	New:  func(bus *eventbus.Bus) service.Service { return New(bus) },
+	Publishes: []eventbus.AnyTopic{
+		eventbus.AIRecommendationRequested, eventbus.AIRecommendationGenerated, eventbus.AIPredictionMade,
+		eventbus.AIUserBehaviorAnalyzed,
+	},
+	New: func(bus *eventbus.Bus) service.Service { return New(bus) },
 }
 
 // Service is the inside of the ai-service.

@@ -13,7 +13,11 @@ import (
 var App = service.App{
 	Name: "auth-service",
 	Addr: ":3001",
-	New:  func(bus *eventbus.Bus) service.Service { return New(bus) },
+	Publishes: []eventbus.AnyTopic{
+		eventbus.AuthLogin, eventbus.AuthLogout, eventbus.AuthTokenRefreshed, eventbus.AuthPasswordChanged,
+		eventbus.AuthPasswordResetRequested, eventbus.AuthAccountLocked,
+	},
+	New: func(bus *eventbus.Bus) service.Service { return New(bus) },
 }
 
 // Service is the inside of the auth-service.

@@ -12,7 +12,11 @@ import (
 var App = service.App{
 	Name: "payment-service",
 	Addr: ":3003",
-	New:  func(bus *eventbus.Bus) service.Service { return New(bus) },
+	Publishes: []eventbus.AnyTopic{
+		eventbus.PaymentInitiated, eventbus.PaymentCompleted, eventbus.PaymentFailed, eventbus.PaymentRefunded,
+		eventbus.PaymentPartialRefund,
+	},
+	New: func(bus *eventbus.Bus) service.Service { return New(bus) },
 }
 
 // Service is the inside of the payment-service.

@@ -14,6 +14,8 @@ import (
 type App struct {
 	Name string // the service's name, such as "auth-service"
 	Addr string // where its HTTP API listens by default, such as ":3001"
+	// Publishes are the topics of all events that the service publishes.
+	Publishes []eventbus.AnyTopic
 	// New makes the service on a bus that has not begun to consume.
 	New func(*eventbus.Bus) Service
 }
@@ -33,6 +35,16 @@ type Publisher interface {
 
 // Group is the service's consumer group.
 func (a App) Group() string { return "dreamscape-" + a.Name + "-group" }
+
+// subscription is what the service handles.
+func (a App) subscription(s Service) eventbus.Subscription {
+	return eventbus.Subscription{Group: a.Group(), Routes: s.Routes()}
+}
+
+// Access is what the service does with its bus, for its permissions.
+func (a App) Access() eventbus.Access {
+	return eventbus.Access{Publishes: a.Publishes, Handles: []eventbus.Subscription{a.subscription(a.New(nil))}}
+}
 
 const (
 	startTimeout   = 30 * time.Second

@@ -28,8 +28,8 @@ type Running struct {
 
 func start(ctx context.Context, app App, bus *eventbus.Bus, addr string) (*Running, error) {
 	service := app.New(bus)
-	sub := eventbus.Subscription{Group: app.Group(), Routes: service.Routes()}
-	if err := bus.EnsureTopics(ctx, append(sub.Topics(), eventbus.Catalogue()...)...); err != nil {
+	sub := app.subscription(service)
+	if err := bus.EnsureTopics(ctx, append(sub.Topics(), app.Publishes...)...); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("tcp", addr)

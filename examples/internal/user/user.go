@@ -13,7 +13,11 @@ import (
 var App = service.App{
 	Name: "user-service",
 	Addr: ":3002",
-	New:  func(bus *eventbus.Bus) service.Service { return New(bus, busLog{bus}) },
+	Publishes: []eventbus.AnyTopic{
+		eventbus.UserCreated, eventbus.UserUpdated, eventbus.UserDeleted, eventbus.UserProfileUpdated,
+		eventbus.UserPreferencesUpdated,
+	},
+	New: func(bus *eventbus.Bus) service.Service { return New(bus, busLog{bus}) },
 }
 
 // Service is the inside of the user-service.

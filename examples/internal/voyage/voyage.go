@@ -12,7 +12,12 @@ import (
 var App = service.App{
 	Name: "voyage-service",
 	Addr: ":3004",
-	New:  func(bus *eventbus.Bus) service.Service { return New(bus) },
+	Publishes: []eventbus.AnyTopic{
+		eventbus.VoyageSearchPerformed, eventbus.VoyageBookingCreated, eventbus.VoyageBookingConfirmed,
+		eventbus.VoyageBookingCancelled, eventbus.VoyageBookingUpdated, eventbus.VoyageFlightSelected,
+		eventbus.VoyageHotelSelected,
+	},
+	New: func(bus *eventbus.Bus) service.Service { return New(bus) },
 }
 
 // Service is the inside of the voyage-service.

@@ -1,0 +1,99 @@
+package acls_test
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/examples/acls"
+	"github.com/dreamscape/eventbus/internal/doors"
+)
+
+// acls.txt is what `go run ./examples/dreamscape -acls` prints.
+func TestTheListIsUpToDate(t *testing.T) {
+	var printed strings.Builder
+	require.NoError(t, acls.Print(&printed, ""))
+	kept, err := os.ReadFile("acls.txt")
+	require.NoError(t, err)
+	require.Equal(t, strings.ReplaceAll(string(kept), "\r\n", "\n"), printed.String(),
+		"go run ./examples/dreamscape -acls >examples/acls/acls.txt")
+}
+
+// All events of the catalogue are published by one service, and nobody may do anything with the cluster or make a topic.
+func TestServicesShareOutTheCatalogue(t *testing.T) {
+	var published, catalogue []string
+	for _, s := range acls.Services() {
+		for _, topic := range s.Access.Publishes {
+			published = append(published, topic.Name())
+		}
+		for _, p := range s.Access.Permissions("") {
+			require.Contains(t, []string{"READ", "WRITE"}, p.Operation)
+			require.False(t, p.Prefixed)
+		}
+	}
+	for _, topic := range eventbus.Catalogue() {
+		if topic.Name() != eventbus.TopicHealthCheck {
+			catalogue = append(catalogue, topic.Name())
+		}
+	}
+	slices.Sort(published)
+	slices.Sort(catalogue)
+	require.Equal(t, catalogue, published)
+}
+
+// Each service works with exactly its list, and without no entry of it, on kfake in virtual time. internal/itest does the same on Apache Kafka.
+func TestLockedDoors(t *testing.T) {
+	for _, s := range acls.Services() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := locked(t)
+				require.NoError(t, doors.Check(context.Background(), b, doors.Service{Name: s.Name, Access: s.Access}))
+			})
+		})
+	}
+}
+
+// A list with a permission too many, or one too few, is found out.
+func TestWrongListsAreFoundOut(t *testing.T) {
+	auth := acls.Services()[0]
+	for want, change := range map[string]func([]eventbus.Permission) []eventbus.Permission{
+		"needs no READ topic test.dreamscape.auth.login": func(list []eventbus.Permission) []eventbus.Permission {
+			return append(list, eventbus.Permission{Resource: "topic", Name: "test.dreamscape.auth.login", Operation: "READ"})
+		},
+		"with all of its permissions: group test.dreamscape-auth-service-group": func(list []eventbus.Permission) []eventbus.Permission {
+			return slices.DeleteFunc(list, func(p eventbus.Permission) bool { return p.Resource == "group" })
+		},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				err := doors.Check(context.Background(), locked(t), doors.Service{Name: auth.Name, Access: auth.Access, Change: change})
+				require.ErrorContains(t, err, want)
+			})
+		})
+	}
+}
+
+func locked(t *testing.T) doors.Backend {
+	var net kfake.VirtualNetwork
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(net.Listen), kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.Superuser("SCRAM-SHA-512", "admin", "admin-secret"))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	client := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(net.DialContext)}
+	return doors.Backend{
+		Bus:    eventbus.Config{Brokers: cluster.ListenAddrs(), Client: client[1:]},
+		Client: client, Admin: "admin", AdminPassword: "admin-secret", TopicPrefix: "test.", Silence: 30 * time.Second,
+		Log: t.Logf,
+	}
+}

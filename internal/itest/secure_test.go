@@ -1,0 +1,213 @@
+package itest_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/examples/acls"
+	"github.com/dreamscape/eventbus/internal/conformance"
+	"github.com/dreamscape/eventbus/internal/doors"
+	"github.com/dreamscape/eventbus/internal/testca"
+)
+
+// secured are the brokers of scripts/kafka up --secure.
+type secured struct {
+	plain, login, mutual []string // addresses of the listeners
+	ca                   *testca.CA
+	caFile               string
+}
+
+// secureBrokers returns them, or skips.
+func secureBrokers(t *testing.T) secured {
+	t.Helper()
+	get := func(name string) string {
+		v := os.Getenv(name)
+		if v == "" {
+			t.Skipf("%s is not set: start a broker with scripts/kafka up --secure", name)
+		}
+		return v
+	}
+	addresses := func(name string) []string { return strings.Split(get(name), ",") }
+	s := secured{
+		plain: addresses("KAFKA_BROKERS"), login: addresses("KAFKA_SECURE_BROKERS"), mutual: addresses("KAFKA_MTLS_BROKERS"),
+		caFile: get("KAFKA_SECURE_CA_FILE"),
+	}
+	var err error
+	s.ca, err = testca.Load(s.caFile, get("KAFKA_SECURE_CA_KEY_FILE"))
+	require.NoError(t, err)
+	return s
+}
+
+func (s secured) tls(t *testing.T) *tls.Config {
+	t.Helper()
+	cfg, err := eventbus.TLSFiles{CA: s.caFile}.Config()
+	require.NoError(t, err)
+	return cfg
+}
+
+func password(user string) sasl.Mechanism {
+	return scram.Auth{User: user, Pass: user + "-secret"}.AsSha512Mechanism()
+}
+
+// token is one that the broker takes unsigned.
+func token(user string, lasts time.Duration) eventbus.Secret {
+	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	now := time.Now()
+	return eventbus.Secret(part(`{"alg":"none"}`) + "." +
+		part(fmt.Sprintf(`{"sub":%q,"iat":%d,"exp":%d}`, user, now.Unix()-1, now.Add(lasts).Unix())) + ".")
+}
+
+// TestSecureBrokers runs the conformance suite by TLS and a login.
+func TestSecureBrokers(t *testing.T) {
+	s := secureBrokers(t)
+	conformance.Run(t, conformance.Backend{Brokers: s.login, TLS: s.tls(t), SASL: password("admin")})
+}
+
+// TestLockedDoors has each of DreamScape's services work with exactly its permissions, and fail without each of them.
+func TestLockedDoors(t *testing.T) {
+	s := secureBrokers(t)
+	for _, p := range acls.Services() {
+		t.Run(p.Name, func(t *testing.T) {
+			t.Parallel()
+			encrypted := s.tls(t)
+			err := doors.Check(context.Background(), doors.Backend{
+				Bus:    eventbus.Config{Brokers: s.login, TLS: encrypted},
+				Client: []kgo.Opt{kgo.SeedBrokers(s.login...), kgo.DialTLSConfig(encrypted)},
+				Admin:  "admin", AdminPassword: "admin-secret", TopicPrefix: "doors-" + uuid.NewString()[:8] + ".",
+				Silence: 15 * time.Second, Log: t.Logf,
+			}, doors.Service{Name: p.Name, Access: p.Access})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestWaysIn are those that a bus can take.
+func TestWaysIn(t *testing.T) {
+	s := secureBrokers(t)
+	var asked atomic.Int32
+	pair, err := s.ca.Issue("admin", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	cert, key, err := pair.Write(t.TempDir())
+	require.NoError(t, err)
+	shown, err := eventbus.TLSFiles{CA: s.caFile, Cert: cert, Key: key}.Config()
+	require.NoError(t, err)
+	for name, cfg := range map[string]eventbus.Config{
+		"SCRAM-SHA-512": {Brokers: s.login, TLS: s.tls(t), SASL: password("admin")},
+		"SCRAM-SHA-256": {Brokers: s.login, TLS: s.tls(t), SASL: scram.Auth{User: "admin", Pass: "admin-secret"}.AsSha256Mechanism()},
+		"PLAIN":         {Brokers: s.login, TLS: s.tls(t), SASL: plain.Auth{User: "admin", Pass: "admin-secret"}.AsMechanism()},
+		"OAUTHBEARER": {Brokers: s.login, TLS: s.tls(t), SASL: eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) {
+			asked.Add(1)
+			return token("admin", 4*time.Second), nil
+		})},
+		"a client certificate": {Brokers: s.mutual, TLS: shown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := start(t, cfg)
+			topic := eventbus.NewTopic[map[string]any]("ways-"+uuid.NewString()[:8], nil)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			require.NoError(t, bus.EnsureTopics(ctx, topic))
+			require.NoError(t, bus.Publish(ctx, topic.New(map[string]any{"a": "b"})))
+			if name != "OAUTHBEARER" {
+				return
+			}
+			// The session ends with its token, so the source is asked again on connections that go on (KIP-368): no publish fails meanwhile.
+			before := asked.Load()
+			for asked.Load() < before+3 {
+				require.NoError(t, bus.Publish(ctx, topic.New(map[string]any{"a": "b"})))
+			}
+		})
+	}
+}
+
+func start(t *testing.T, cfg eventbus.Config) *eventbus.Bus {
+	cfg.Service, cfg.Logger = "itest", slog.New(slog.DiscardHandler)
+	bus, err := eventbus.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = bus.Shutdown(ctx) // what could not be published is given up
+	})
+	return bus
+}
+
+// TestLockedDoorsAreNamed has Apache Kafka refuse in every way: publishers, health and EnsureTopics say why, and show no secret.
+func TestLockedDoorsAreNamed(t *testing.T) {
+	s := secureBrokers(t)
+	expired, err := s.ca.Issue("admin", time.Now().Add(-time.Hour))
+	require.NoError(t, err)
+	stranger, err := testca.New("a stranger's CA")
+	require.NoError(t, err)
+	strange, err := stranger.Issue("admin", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	showing := func(p testca.Pair) *tls.Config {
+		cfg := s.tls(t)
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert, err := p.TLS()
+			return &cert, err
+		}
+		return cfg
+	}
+	const canary = "canary-secret"
+	mutual12 := s.tls(t)
+	mutual12.MaxVersion = tls.VersionTLS12
+	for name, test := range map[string]struct {
+		cfg  eventbus.Config
+		want string
+	}{
+		"a wrong password": {eventbus.Config{Brokers: s.login, TLS: s.tls(t), SASL: scram.Auth{User: "alice", Pass: canary}.AsSha512Mechanism()},
+			"SASL_AUTHENTICATION_FAILED"},
+		"a wrong password, PLAIN": {eventbus.Config{Brokers: s.login, TLS: s.tls(t), SASL: plain.Auth{User: "alice", Pass: canary}.AsMechanism()},
+			"SASL_AUTHENTICATION_FAILED"},
+		"a token that expired": {eventbus.Config{Brokers: s.login, TLS: s.tls(t), SASL: eventbus.OAuthBearer(
+			func(context.Context) (eventbus.Secret, error) { return token(canary, -time.Hour), nil })}, "SASL_AUTHENTICATION_FAILED"},
+		"a wrong CA": {eventbus.Config{Brokers: s.login, TLS: &tls.Config{RootCAs: stranger.Pool()}, SASL: password("admin")},
+			"certificate signed by unknown authority"},
+		"no client certificate":              {eventbus.Config{Brokers: s.mutual, TLS: s.tls(t)}, "wants a client certificate, and Config.TLS has none"},
+		"no client certificate, TLS 1.2":     {eventbus.Config{Brokers: s.mutual, TLS: mutual12}, "wants a client certificate, and Config.TLS has none"},
+		"a client certificate that expired":  {eventbus.Config{Brokers: s.mutual, TLS: showing(expired)}, "refuses the client certificate, which expired at"},
+		"a client certificate of another CA": {eventbus.Config{Brokers: s.mutual, TLS: showing(strange)}, "refuses the client certificate"},
+		"no TLS where the broker speaks it":  {eventbus.Config{Brokers: s.login, SASL: password("admin")}, "speaks TLS, and Config.TLS is not set"},
+		"TLS where the broker does not speak it": {eventbus.Config{Brokers: s.plain, TLS: s.tls(t)},
+			"does not speak TLS, and Config.TLS is set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bus := start(t, test.cfg)
+			topic := eventbus.NewTopic[map[string]any]("doors-named", nil)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			for verb, call := range map[string]func() error{
+				"Publish":      func() error { return bus.Publish(ctx, topic.New(map[string]any{"a": "b"})) },
+				"EnsureTopics": func() error { return bus.EnsureTopics(ctx, topic) },
+			} {
+				began := time.Now()
+				err := call()
+				t.Logf("%s after %v: %v", verb, time.Since(began).Round(time.Millisecond), err)
+				require.ErrorContains(t, err, test.want, verb)
+				require.NotContains(t, err.Error(), canary, verb)
+			}
+			health := bus.Health(ctx)
+			require.Contains(t, health.Error, test.want)
+			require.NotContains(t, health.Error, canary)
+			require.False(t, health.Ready)
+		})
+	}
+}

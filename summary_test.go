@@ -1,0 +1,194 @@
+package eventbus_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/internal/testca"
+)
+
+const canary = "canary-of-a-door"
+
+// bareMechanism is a user's own, which hides nothing.
+type bareMechanism struct{ Password string }
+
+func (bareMechanism) Name() string { return "BARE" }
+func (m bareMechanism) Authenticate(context.Context, string) (sasl.Session, []byte, error) {
+	return nil, nil, errors.New("never")
+}
+
+// printed is all that fmt, encoding/json and log/slog make of values.
+func printed(t *testing.T, values ...any) string {
+	var out bytes.Buffer
+	for _, v := range values {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			fmt.Fprintf(&out, verb+"\n", v)
+		}
+		fmt.Fprintln(&out, v, fmt.Errorf("wrapped: %v", v))
+		text, err := json.Marshal(v)
+		if err == nil { // functions have no JSON
+			out.Write(text)
+		}
+		slog.New(slog.NewTextHandler(&out, nil)).Info("it", "v", v)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("it", "v", v)
+	}
+	return out.String()
+}
+
+func requireNoCanary(t *testing.T, text string, more ...string) {
+	t.Helper()
+	for _, secret := range append(more, canary) {
+		require.NotContains(t, text, secret)
+		require.NotContains(t, text, fmt.Sprintf("%x", secret))
+		require.NotContains(t, text, strings.Trim(fmt.Sprint([]byte(secret)), "[]"))
+	}
+}
+
+func TestConfigShowsNoSecret(t *testing.T) {
+	ca, err := testca.New("CA")
+	require.NoError(t, err)
+	pair, err := ca.Issue("client", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	cert, key, err := pair.Write(t.TempDir())
+	require.NoError(t, err)
+	encrypted, err := eventbus.TLSFiles{Cert: cert, Key: key}.Config()
+	require.NoError(t, err)
+	keyText := strings.Split(string(pair.Key), "\n")[1]
+	fixed, err := pair.TLS()
+	require.NoError(t, err)
+	encrypted.Certificates = append(encrypted.Certificates, fixed)
+	t.Setenv("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+	t.Setenv("KAFKA_SASL_USERNAME", "ada")
+	t.Setenv("KAFKA_SASL_PASSWORD", canary)
+	env, err := eventbus.FromEnv("s")
+	require.NoError(t, err)
+	for name, mechanism := range map[string]sasl.Mechanism{
+		"PLAIN": plain.Auth{User: "ada", Pass: canary}.AsMechanism(), "SCRAM": scram.Auth{User: "ada", Pass: canary}.AsSha256Mechanism(),
+		"OAUTHBEARER": eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) { return canary, nil }),
+		"of a user":   bareMechanism{canary}, "of the environment": env.SASL,
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := eventbus.Config{Service: "shown-service", Brokers: []string{"127.0.0.1:1"}, TopicPrefix: "p.", TLS: encrypted, SASL: mechanism}
+			bus, err := eventbus.New(cfg)
+			require.NoError(t, err)
+			defer bus.Shutdown(context.Background())
+			text := printed(t, cfg, &cfg, bus, struct{ Config eventbus.Config }{cfg}, struct{ Bus *eventbus.Bus }{bus}, []any{cfg, bus},
+				map[string]any{"c": cfg, "b": bus}, struct{ bus *eventbus.Bus }{bus},
+				eventbus.Subscription{Group: "g", Routes: []eventbus.Route{eventbus.UserCreated.Handle(nil, nil)}})
+			requireNoCanary(t, text, keyText)
+			require.Contains(t, text, "shown-service")
+			require.Contains(t, text, mechanism.Name())
+			asJSON, err := json.Marshal(cfg)
+			require.NoError(t, err)
+			require.JSONEq(t, `{"service":"shown-service","brokers":["127.0.0.1:1"],"topicPrefix":"p.","tls":true,"sasl":"`+mechanism.Name()+`"}`,
+				string(asJSON))
+			panicked := func() (text string) {
+				defer func() { text = fmt.Sprint(recover()) }()
+				panic(cfg)
+			}()
+			requireNoCanary(t, panicked)
+		})
+	}
+}
+
+// What a broker sends back of a login is shown without it: in errors, in health, in the log and to hooks.
+func TestARefusalShowsNoSecret(t *testing.T) {
+	for name, mechanism := range map[string]sasl.Mechanism{
+		"PLAIN":       plain.Auth{User: "ada", Pass: canary}.AsMechanism(),
+		"OAUTHBEARER": eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) { return canary, nil }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
+					w.cluster.KeepControl()
+					return req.ResponseKind(), nil, true
+				})
+				w.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+					w.cluster.KeepControl()
+					resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+					resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+					resp.ErrorMessage = kmsg.StringPtr("who are you? " + string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes))
+					return resp, nil, true
+				})
+				var log logbook
+				bus := w.bus(func(c *eventbus.Config) {
+					c.SASL, c.Logger = mechanism, log.logger()
+					c.Hooks = []eventbus.Hooks{{Published: func(info eventbus.PublishedInfo) {
+						log.logger().Info("published", "info", fmt.Sprintf("%+v", info))
+						panic(info.Err) // and what a hook does with it
+					}}}
+				})
+				fast := w.bus(func(c *eventbus.Config) { c.SASL = mechanism })
+				w.run(bus, ignore, nil, nil)
+				var said []error
+				said = append(said, bus.Publish(context.Background(), w.order("o", 1)), bus.Ping(context.Background()),
+					bus.EnsureTopics(context.Background(), w.orders), <-w.run(fast, ignore, nil, func(s *eventbus.Subscription) { s.FailFast = true }).ended)
+				letters, err := bus.DeadLetters(w.orders, "group")
+				require.NoError(t, err)
+				_, err = letters.Groups(context.Background(), eventbus.LetterFilter{})
+				said = append(said, err)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				said = append(said, bus.WaitReady(ctx))
+				for i, err := range said {
+					require.ErrorIs(t, err, kerr.SaslAuthenticationFailed, i)
+					require.ErrorContains(t, err, "who are you?", i)
+					for e := err; e != nil; e = errors.Unwrap(e) { // whoever prints the chain
+						requireNoCanary(t, fmt.Sprintf("%+v", e))
+					}
+					requireNoCanary(t, printed(t, err))
+				}
+				requireNoCanary(t, printed(t, bus.Health(context.Background())))
+				require.Contains(t, log.String(), "who are you?")
+				requireNoCanary(t, log.String())
+			})
+		})
+	}
+}
+
+func TestPlaintextLoginsAreRefused(t *testing.T) {
+	token := eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) { return canary, nil })
+	for name, test := range map[string]struct {
+		cfg  eventbus.Config
+		want string // "" for none
+	}{
+		"PLAIN":                {eventbus.Config{SASL: plain.Auth{User: "u", Pass: canary}.AsMechanism()}, "Config.SASL: PLAIN"},
+		"OAUTHBEARER":          {eventbus.Config{SASL: token}, "Config.SASL: OAUTHBEARER"},
+		"PLAIN, allowed":       {eventbus.Config{SASL: plain.Auth{User: "u", Pass: canary}.AsMechanism(), AllowPlaintextLogin: true}, ""},
+		"OAUTHBEARER over TLS": {eventbus.Config{SASL: token, TLS: &tls.Config{}}, ""},
+		"SCRAM":                {eventbus.Config{SASL: scram.Auth{User: "u", Pass: canary}.AsSha512Mechanism()}, ""},
+		"not verified":         {eventbus.Config{TLS: &tls.Config{InsecureSkipVerify: true}}, "Config.TLS: InsecureSkipVerify"},
+		"TLS 1.0":              {eventbus.Config{TLS: &tls.Config{MinVersion: tls.VersionTLS10}}, "Config.TLS: MinVersion"},
+		"a dialer beside TLS":  {eventbus.Config{TLS: &tls.Config{}, Client: []kgo.Opt{kgo.Dialer((&roomy{}).dial)}}, ""},
+		"kgo's own TLS":        {eventbus.Config{Client: []kgo.Opt{kgo.DialTLS()}}, "kgo.DialTLSConfig (use Config.TLS)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.cfg.Service, test.cfg.Brokers = "s", []string{"127.0.0.1:1"}
+			bus, err := eventbus.New(test.cfg)
+			if test.want == "" {
+				require.NoError(t, err)
+				require.NoError(t, bus.Shutdown(context.Background()))
+				return
+			}
+			require.ErrorContains(t, err, test.want)
+			requireNoCanary(t, err.Error())
+		})
+	}
+}
