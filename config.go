@@ -155,13 +155,13 @@ func checkTLS(cfg *tls.Config) error {
 		return nil
 	case cfg.InsecureSkipVerify:
 		return errors.New("InsecureSkipVerify would talk to whoever answers: trust a private CA by RootCAs (TLSFiles.CA, KAFKA_TLS_CA_FILE)")
-	case older(cfg.MinVersion), older(cfg.MaxVersion):
+	case outdated(cfg.MinVersion), outdated(cfg.MaxVersion):
 		return errors.New("MinVersion, MaxVersion: TLS 1.2 is the oldest that is allowed")
 	}
 	return nil
 }
 
-func older(version uint16) bool { return version != 0 && version < tls.VersionTLS12 }
+func outdated(version uint16) bool { return version != 0 && version < tls.VersionTLS12 }
 
 // checkLogin refuses to send what a listener could log in with.
 func (cfg Config) checkLogin() error {

@@ -277,16 +277,13 @@ func (c *consumer) setBack() {
 	if len(known) == 0 {
 		return
 	}
-	// The client does nothing where it believes to be there, and may be wrong: it is set elsewhere first.
-	elsewhere, offsets := map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
 	for _, a := range known {
 		if offsets[a.topic] == nil {
-			elsewhere[a.topic], offsets[a.topic] = map[int32]kgo.EpochOffset{}, map[int32]kgo.EpochOffset{}
+			offsets[a.topic] = map[int32]kgo.EpochOffset{}
 		}
 		offsets[a.topic][a.partition] = *a.from
-		elsewhere[a.topic][a.partition] = kgo.EpochOffset{Epoch: a.from.Epoch, Offset: a.from.Offset + 1}
 	}
-	c.client.SetOffsets(elsewhere)
 	c.client.SetOffsets(offsets)
 	c.mu.Lock()
 	defer c.unlock()

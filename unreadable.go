@@ -83,7 +83,7 @@ func (c *consumer) atBeginnings(ctx context.Context, offsets map[string]map[int3
 	for topic, partitions := range offsets {
 		for p, o := range partitions {
 			if start, ok := starts.Lookup(topic, p); ok && start.Err == nil && o.EpochOffset().Offset < 0 {
-				partitions[p] = kgo.NewOffset().At(start.Offset)
+				partitions[p] = kgo.NewOffset().At(start.Offset).WithEpoch(start.LeaderEpoch) // without an epoch, the client spins where it is fenced
 			}
 		}
 	}
