@@ -45,12 +45,10 @@ func history(books ...[]ledger.Entry) []ledger.Entry {
 	return all
 }
 
-// window is what a fault was like: from its begin to its end, how long of that nothing could work, and how long things may stand still beside
-// that.
+// window is what a fault was like: from its begin to its end, and how long of that nothing could work.
 type window struct {
 	from, to time.Duration
 	down     time.Duration
-	bound    time.Duration
 }
 
 // verdict is what the ledger and the log say of one run.
