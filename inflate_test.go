@@ -61,7 +61,11 @@ func TestABombTakesMemoryByTheBound(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		t.Logf("%s: %d MiB", name, (after.TotalAlloc-before.TotalAlloc)>>20)
 		require.ErrorIs(t, err, kgo.ErrMaxDecompress, name)
-		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(192<<20), name)
+		bound := uint64(192 << 20)
+		if underRace { // buffers grow by other sizes
+			bound *= 2
+		}
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, bound, name)
 	}
 }
 
