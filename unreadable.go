@@ -124,8 +124,8 @@ func (c *consumer) giveUpUnread(u unreadable) {
 			return
 		}
 	}
-	if !a.part.Begun() {
-		a.resumeLocked(u.topicID)
+	if !a.part.Begun() && !a.resumeLocked(u.topicID) {
+		return
 	}
 	if a.before(&kgo.Record{Offset: u.next - 1, LeaderEpoch: u.epoch}) {
 		return
