@@ -333,8 +333,9 @@ func (r *run) drain() {
 		})
 	})
 	r.readTopic(r.topic+".dlq."+r.group, func(rec *kgo.Record) {
-		partition, offset := originOf(rec)
-		r.book.add(ledger.Entry{Kind: ledger.LetterRead, Topic: r.topic, Partition: partition, Offset: offset})
+		d, err := eventbus.ParseDeadLetter(rec)
+		require.NoError(r.t, err)
+		r.book.add(ledger.Entry{Kind: ledger.LetterRead, Topic: d.Topic, Partition: d.Partition, Offset: d.Offset})
 	})
 }
 

@@ -24,20 +24,15 @@ func (r *run) coordinator() int {
 	return int(node)
 }
 
-func (r *run) killBroker() time.Duration {
-	n := r.coordinator()
-	r.command("kill", n)
-	r.wait(20 * time.Second)
-	r.command("start", n)
-	r.healed(r.t)
-	return 0
-}
+func (r *run) killBroker() time.Duration   { return r.without("kill", 20*time.Second, "start") }
+func (r *run) freezeBroker() time.Duration { return r.without("pause", 50*time.Second, "resume") }
 
-func (r *run) freezeBroker() time.Duration {
+// without takes the coordinator away by one command, and brings it back by another.
+func (r *run) without(away string, d time.Duration, back string) time.Duration {
 	n := r.coordinator()
-	r.command("pause", n)
-	r.wait(50 * time.Second)
-	r.command("resume", n)
+	r.command(away, n)
+	r.wait(d)
+	r.command(back, n)
 	r.healed(r.t)
 	return 0
 }

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -192,22 +191,9 @@ func (h *handler) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
 	if err != nil || !strings.HasSuffix(r.Topic, ".dlq."+h.Group) {
 		return
 	}
-	partition, offset := originOf(r)
-	h.book.add(ledger.Entry{Kind: ledger.Letter, Member: h.Name, Topic: h.Topic, Partition: partition, Offset: offset})
-}
-
-// originOf is the record that a dead letter is about.
-func originOf(letter *kgo.Record) (partition int32, offset int64) {
-	for _, header := range letter.Headers {
-		n, _ := strconv.ParseInt(string(header.Value), 10, 64)
-		switch header.Key {
-		case "eb-orig-partition":
-			partition = int32(n)
-		case "eb-orig-offset":
-			offset = n
-		}
+	if d, err := eventbus.ParseDeadLetter(r); err == nil {
+		h.book.add(ledger.Entry{Kind: ledger.Letter, Member: h.Name, Topic: d.Topic, Partition: d.Partition, Offset: d.Offset})
 	}
-	return partition, offset
 }
 
 var errSometimes = errors.New("as it goes sometimes")
