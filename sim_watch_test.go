@@ -127,40 +127,19 @@ func (w *groupWatch) commit(r *kmsg.OffsetCommitRequest, info *kfake.GroupInfo) 
 			topic = w.topics[t.TopicID]
 		}
 		for _, p := range t.Partitions {
-			e := ledger.Entry{
-				Kind: ledger.Commit, Member: w.sessions[r.MemberID].member, Session: r.MemberID, Topic: topic, Partition: p.Partition,
-				Offset: p.Offset, Done: doneAbove(p.Offset, p.Metadata), Current: current,
-			}
-			w.history.Add(e)
 			metadata := ""
 			if p.Metadata != nil {
 				metadata = *p.Metadata
 			}
+			done, _ := progress.Decode(metadata) // nothing, where it is no map
+			e := ledger.Entry{
+				Kind: ledger.Commit, Member: w.sessions[r.MemberID].member, Session: r.MemberID, Topic: topic, Partition: p.Partition,
+				Offset: p.Offset, Done: done.Offsets(p.Offset), Current: current,
+			}
+			w.history.Add(e)
 			w.sent, w.metadata = append(w.sent, e), append(w.metadata, metadata)
 		}
 	}
-}
-
-// doneAbove are the offsets from a committed one on that its metadata says are done, found as a member finds them that takes over.
-func doneAbove(committed int64, metadata *string) []int64 {
-	if metadata == nil || committed < 0 {
-		return nil
-	}
-	m, err := progress.Decode(*metadata)
-	if err != nil {
-		return nil
-	}
-	var done []int64
-	p := progress.New()
-	p.Resume(committed, -1, m)
-	for offset := committed; int64(len(done)) < m.Done(); offset++ {
-		if !p.Add(offset, -1) {
-			done = append(done, offset)
-			continue
-		}
-		p.Done(offset)
-	}
-	return done
 }
 
 // outcome says whether the broker took the last commit.

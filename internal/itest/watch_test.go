@@ -122,7 +122,8 @@ func (w *groupWatch) noteCommits(offsets kadm.OffsetResponses) {
 			continue
 		}
 		w.committed[p] = o.Offset
-		e := ledger.Entry{Partition: p, Offset: o.At, Done: doneAbove(o.Offset), At: at}
+		done, _ := progress.Decode(o.Metadata) // nothing, where it is no map
+		e := ledger.Entry{Partition: p, Offset: o.At, Done: done.Offsets(o.At), At: at}
 		for _, e.Kind = range []ledger.Kind{ledger.Commit, ledger.Committed} {
 			w.note(e)
 		}
@@ -154,23 +155,4 @@ func (w *groupWatch) owns(member string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.ContainsFunc(w.entries, func(e ledger.Entry) bool { return e.Kind == ledger.Assigned && e.Member == member })
-}
-
-// doneAbove are the offsets from a committed one on that its metadata says are done.
-func doneAbove(o kadm.Offset) []int64 {
-	m, err := progress.Decode(o.Metadata)
-	if err != nil {
-		return nil
-	}
-	var done []int64
-	p := progress.New()
-	p.Resume(o.At, -1, m)
-	for offset := o.At; int64(len(done)) < m.Done(); offset++ {
-		if !p.Add(offset, -1) {
-			done = append(done, offset)
-			continue
-		}
-		p.Done(offset)
-	}
-	return done
 }

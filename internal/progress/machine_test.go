@@ -64,7 +64,7 @@ func (n *naive) watermark() int64 {
 
 // above is what is done from the watermark on, in order.
 func (n *naive) above() []int64 {
-	offsets := []int64{}
+	var offsets []int64
 	for o, done := range n.done {
 		if done && o >= n.watermark() {
 			offsets = append(offsets, o)
@@ -204,7 +204,7 @@ func (m *machine) check(t *rapid.T) {
 	require.GreaterOrEqual(t, watermark, m.n.before, "the watermark never falls")
 	m.n.before = watermark
 	is := m.p.Map(lineage)
-	require.Equal(t, above, offsets(watermark, is))
+	require.Equal(t, above, is.Offsets(watermark))
 	require.EqualValues(t, len(above), is.Done())
 	below, highest := m.n.epochs()
 	require.Equal(t, below, m.p.Epoch())
@@ -221,17 +221,6 @@ func (m *machine) checkChanges(t *rapid.T, now []int64) {
 		require.Greater(t, changes, m.changes)
 	}
 	m.changes, m.looked = changes, now
-}
-
-// offsets lists what a map says is done.
-func offsets(committed int64, m progress.Map) []int64 {
-	list := []int64{}
-	for _, r := range m.Runs() {
-		for o := r[0]; o < r[1]; o++ {
-			list = append(list, committed+o)
-		}
-	}
-	return list
 }
 
 func TestProgressIsWhatAStateForEachOffsetSays(t *testing.T) {

@@ -47,6 +47,20 @@ func (m Map) Done() int64 {
 	return n
 }
 
+// Offsets lists what it says is done; a negative committed offset is none, and nothing is done above it.
+func (m Map) Offsets(committed int64) []int64 {
+	if committed < 0 {
+		return nil
+	}
+	var done []int64
+	for _, r := range m.runs {
+		for offset := r.from; offset < r.to; offset++ {
+			done = append(done, committed+offset)
+		}
+	}
+	return done
+}
+
 // The text is "eb1:" and unpadded standard base64 of
 //
 //	form     1 byte: 0 or 1
