@@ -71,7 +71,7 @@ func New(cfg Config) (*Bus, error) {
 	}
 	b.link.started, b.link.login = time.Now(), b.login
 	b.dialer = dialer
-	b.dialer.tls, b.dialer.shown = cfg.TLS, b.noteShown
+	b.dialer.tls, b.dialer.login, b.dialer.shown = cfg.TLS, cfg.SASL != nil, b.noteShown
 	if b.client, err = kgo.NewClient(b.producerOptions()...); err != nil {
 		return nil, fmt.Errorf("eventbus: Config.Client: %w", err)
 	}

@@ -10,10 +10,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // dialer makes the connections of a bus: by the user's dialer or TCP, with TLS over it where that is configured. Where a connection ends before
@@ -22,6 +26,7 @@ type dialer struct {
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	timeout time.Duration // of one connection, the handshake included
 	tls     *tls.Config   // nil: none
+	login   bool          // Config.SASL is set
 	shown   func(*shownCertificate)
 }
 
@@ -52,7 +57,7 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 		return nil, err
 	}
 	if d.tls == nil {
-		return &firstRead{Conn: conn, explain: func(err error) error { return d.plainEnded(network, address, err) }}, nil
+		return d.watch(conn, network, address, func(err error) error { return d.plainEnded(network, address, err) }), nil
 	}
 	shown := &shownCertificate{}
 	secured := tls.Client(conn, d.config(address, shown))
@@ -65,7 +70,17 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 		return nil, err
 	}
 	d.shown(shown)
-	return &firstRead{Conn: secured, explain: func(err error) error { return cmp.Or(shown.refusal(address, err), err) }}, nil
+	return d.watch(secured, network, address, func(err error) error { return cmp.Or(shown.refusal(address, err), err) }), nil
+}
+
+// watch has a connection explain its end: by early where nothing was read from it before.
+func (d *dialer) watch(conn net.Conn, network, address string, early func(error) error) net.Conn {
+	return &watchedConn{Conn: conn, early: early, second: func(err error) error {
+		if wants := d.wantedLogin(network, address); wants != "" {
+			return &linkError{text: fmt.Sprintf("the broker at %s wants a login by %s, and Config.SASL is not set", address, wants)}
+		}
+		return err
+	}}
 }
 
 // config is that of one connection. It notes which certificate is shown.
@@ -137,16 +152,53 @@ func (d *dialer) answersTLS(network, address string) bool {
 
 // answersPlain says whether Kafka's protocol is spoken at an address without TLS: it asks for ApiVersions, which needs no login.
 func (d *dialer) answersPlain(network, address string) bool {
-	const correlation = 0x0eb5
-	question := []byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, correlation >> 8, correlation & 0xff, 0xff, 0xff}
 	return d.probe(network, address, func(_ context.Context, conn net.Conn) bool {
-		var answer [8]byte
-		if _, err := conn.Write(question); err != nil {
-			return false
-		}
-		_, err := io.ReadFull(conn, answer[:])
-		return err == nil && binary.BigEndian.Uint32(answer[4:]) == correlation
+		return askOnce(conn, &kmsg.ApiVersionsRequest{}, &kmsg.ApiVersionsResponse{}) == nil
 	})
+}
+
+// wantedLogin are the mechanisms of which the broker at an address wants one; "" where it wants none, or did not say. It asks for one that
+// nobody has: a broker says which there are, or that this is not the place to log in.
+func (d *dialer) wantedLogin(network, address string) string {
+	if d.login {
+		return ""
+	}
+	answer := &kmsg.SASLHandshakeResponse{Version: 1}
+	d.probe(network, address, func(ctx context.Context, conn net.Conn) bool {
+		if d.tls != nil {
+			secured := tls.Client(conn, d.config(address, &shownCertificate{}))
+			if secured.HandshakeContext(ctx) != nil {
+				return false
+			}
+			conn = secured
+		}
+		return askOnce(conn, &kmsg.SASLHandshakeRequest{Version: 1, Mechanism: "NONE"}, answer) == nil
+	})
+	if answer.ErrorCode != kerr.UnsupportedSaslMechanism.Code {
+		return ""
+	}
+	return strings.Join(answer.SupportedMechanisms, ", ")
+}
+
+// askOnce puts one question to a broker. Neither it nor its answer may be of a flexible version: the header of those is another.
+func askOnce(conn net.Conn, question kmsg.Request, answer kmsg.Response) error {
+	const correlation, most = 0x0eb5, 1 << 16
+	if _, err := conn.Write(kmsg.NewRequestFormatter().AppendRequest(nil, question, correlation)); err != nil {
+		return err
+	}
+	var head [8]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return err
+	}
+	size, of := binary.BigEndian.Uint32(head[:4]), binary.BigEndian.Uint32(head[4:])
+	if of != correlation || size < 4 || size > most {
+		return errors.New("not Kafka's protocol")
+	}
+	body := make([]byte, size-4)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	return answer.ReadFrom(body)
 }
 
 func (d *dialer) probe(network, address string, speak func(context.Context, net.Conn) bool) bool {
@@ -164,43 +216,49 @@ func (d *dialer) probe(network, address string, speak func(context.Context, net.
 	return speak(ctx, conn)
 }
 
-// firstRead is a connection that explains its end where nothing was read from it before.
-type firstRead struct {
+// watchedConn is a connection that explains its end where that is a broker's way to refuse it: before anything was read, and after the answer
+// to the first request, which is ApiVersions, where the second is not answered any more.
+type watchedConn struct {
 	net.Conn
-	explain func(error) error
-	read    atomic.Bool
+	early, second func(error) error
+	read          atomic.Bool
+	writes        atomic.Int32
 }
 
 // errAlert is an answer in TLS to what was not.
 var errAlert = errors.New("a TLS alert")
 
 // Read implements [net.Conn].
-func (c *firstRead) Read(p []byte) (int, error) {
+func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.read.Load() {
+		if n == 0 && err != nil && endedEarly(err) && c.writes.Load() == 2 {
+			err = c.second(err)
+		}
 		return n, err
 	}
 	if n > 1 && p[0] == 21 && p[1] == 3 { // an alert of TLS; as the size of an answer it would be 352 million bytes
-		return 0, c.explain(errAlert)
+		return 0, c.early(errAlert)
 	}
 	if n > 0 {
 		c.read.Store(true)
 		return n, err
 	}
 	if err != nil && (endedEarly(err) || isAlert(err)) {
-		err = c.explain(err)
+		err = c.early(err)
 	}
 	return n, err
 }
 
 // Write implements [net.Conn]. Where the other side has ended the connection already, it may have said why.
-func (c *firstRead) Write(p []byte) (int, error) {
+func (c *watchedConn) Write(p []byte) (int, error) {
+	c.writes.Add(1)
 	n, err := c.Conn.Write(p)
 	if err != nil && endedEarly(err) && !c.read.Load() {
 		if _, why := c.Conn.Read(make([]byte, 1)); isAlert(why) {
 			err = why
 		}
-		err = c.explain(err)
+		err = c.early(err)
 	}
 	return n, err
 }

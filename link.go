@@ -38,6 +38,10 @@ func (l *link) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
+	l.noteFailed(err)
+}
+
+func (l *link) noteFailed(err error) {
 	err = l.login.clean(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,13 +51,16 @@ func (l *link) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn
 	l.failed, l.failedAt = err, time.Now()
 }
 
-// OnBrokerE2E is called for each answer. Those that belong to a login prove nothing yet.
+// OnBrokerE2E is called for each answer, and for each that did not come. Those that belong to a login prove nothing yet.
 func (l *link) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	switch kmsg.Key(key) {
 	case kmsg.ApiVersions, kmsg.SASLHandshake, kmsg.SASLAuthenticate:
 		return
 	}
-	if e2e.Err() != nil {
+	if err := e2e.Err(); err != nil {
+		if broken := (*linkError)(nil); errors.As(err, &broken) {
+			l.noteFailed(err)
+		}
 		return
 	}
 	l.mu.Lock()

@@ -188,6 +188,12 @@ func (w *world) until(what string, condition func() bool) {
 	w.Fatalf("a virtual minute passed: %s", what)
 }
 
+// recovered waits until health has nothing to say any more: a failed commit is mended by the next one, a second later.
+func (w *world) recovered(bus *eventbus.Bus) {
+	w.Helper()
+	w.until("nothing is wrong any more", func() bool { return bus.Health(context.Background()).Error == "" })
+}
+
 func ignore(context.Context, *eventbus.BaseEvent[order]) error { return nil }
 
 // handles notes the numbers of the orders it handles.
