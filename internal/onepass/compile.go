@@ -178,6 +178,10 @@ func (c *compiler) node(s *jsonschema.Schema) *node {
 		n.opaque = true
 		return n
 	}
+	if min(s.MaxProperties, s.MaxItems, s.MaxLength) < -1 { // beyond an int: what v5 made of it forbids everything, and depends on the machine
+		n.opaque = true
+		return n
+	}
 	if s.Always != nil {
 		n.opaque = !*s.Always
 		return n
