@@ -101,6 +101,8 @@ var understood = map[string]bool{
 	"MinItems": true, "MaxItems": true, "PrefixItems": true, "Items2020": true,
 	"MinLength": true, "MaxLength": true, "Pattern": true, "Format": true,
 	"Minimum": true, "ExclusiveMinimum": true, "Maximum": true, "ExclusiveMaximum": true, "MultipleOf": true,
+
+	"ContainsEval": true, // says something beside Contains only, and is not set in the schema true
 }
 
 // Compile returns the checker of a schema that was compiled by draft 2020-12 with the formats of [Pin]. It notes the places of these properties of the

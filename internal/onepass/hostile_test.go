@@ -375,6 +375,7 @@ var hostileKeywords = []hostileRow{
 	{"anyOf, none", `{"anyOf":[{"type":"string"},{"type":"null"}]}`, `1`, never},
 	{"allOf, the last", `{"allOf":[{},{"type":"number"},{"maximum":1}]}`, `2`, never},
 	{"false", `false`, `1`, never},
+	{"true", `true`, `{"a":[1]}`, decided},
 	{"true is no leave for bad JSON", `true`, `{"a":1,"a":1}`, never},
 	{"contentEncoding is not asserted", `{"contentEncoding":"base64"}`, `"%"`, either},
 	{"contentMediaType is not asserted", `{"contentMediaType":"application/json"}`, `"{"`, either},
