@@ -143,10 +143,12 @@ func both(a, b *node) *node {
 	plain.types = a.types
 	if reflect.DeepEqual(*a, *plain) && a.types&^(kindNumber|kindInteger) == a.types {
 		merged := *b
-		if merged.types &= a.types; b.types == 0 {
+		switch {
+		case b.types == 0:
 			merged.types = a.types
-		} else if merged.types == 0 {
-			merged.opaque = true
+		case a.types != 0:
+			merged.types &= a.types
+			merged.opaque = merged.opaque || merged.types == 0
 		}
 		return &merged
 	}
