@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -104,7 +105,7 @@ func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]p
 
 func readPast(r *kgo.Record, step int, topic *topicSpec) past {
 	p := past{step: step, topic: r.Topic, partition: r.Partition, offset: r.Offset, at: r.Timestamp}
-	p.event, p.err = decodeEvent(topic, r.Value)
+	p.event, _, p.err = decodeEvent(topic, bytes.Clone(r.Value)) // the event may be kept for long, its batch must not
 	if p.event != nil {
 		p.at = p.event.Timestamp
 	}

@@ -49,7 +49,8 @@ func (t *task) accept() {
 		return
 	}
 	c := t.of.consumer
-	raw, err := decodeEvent(t.of.route.topic, t.record.Value)
+	raw, certain, err := decodeEvent(t.of.route.topic, t.record.Value)
+	c.bus.count.checked(certain)
 	broken := err
 	if raw != nil && c.sub.Validation == ValidationReport {
 		err = nil
