@@ -31,12 +31,11 @@ type Span struct {
 
 // scan is one pass.
 type scan struct {
-	data     []byte
-	captured []Span
-	depth    int
-	steps    int
-	open     int // how many of names are in use
-	names    [maxNames]name
+	data  []byte
+	depth int
+	steps int
+	open  int // how many of names are in use
+	names [maxNames]name
 }
 
 // name is the place of one.
