@@ -101,6 +101,8 @@ var understood = map[string]bool{
 	"MinItems": true, "MaxItems": true, "PrefixItems": true, "Items2020": true,
 	"MinLength": true, "MaxLength": true, "Pattern": true, "Format": true,
 	"Minimum": true, "ExclusiveMinimum": true, "Maximum": true, "ExclusiveMaximum": true, "MultipleOf": true,
+
+	"ContainsEval": true, // says something beside Contains only, and is not set in the schema true
 }
 
 // Compile returns the checker of a schema that was compiled by draft 2020-12 with the formats of [Pin]. It notes the places of these properties of the
@@ -141,10 +143,12 @@ func both(a, b *node) *node {
 	plain.types = a.types
 	if reflect.DeepEqual(*a, *plain) && a.types&^(kindNumber|kindInteger) == a.types {
 		merged := *b
-		if merged.types &= a.types; b.types == 0 {
+		switch {
+		case b.types == 0:
 			merged.types = a.types
-		} else if merged.types == 0 {
-			merged.opaque = true
+		case a.types != 0:
+			merged.types &= a.types
+			merged.opaque = merged.opaque || merged.types == 0
 		}
 		return &merged
 	}
@@ -175,6 +179,10 @@ func (c *compiler) node(s *jsonschema.Schema) *node {
 	n := newNode()
 	c.nodes[s] = n
 	if s.Draft != jsonschema.Draft2020 || !onlyUnderstood(s) {
+		n.opaque = true
+		return n
+	}
+	if min(s.MaxProperties, s.MaxItems, s.MaxLength) < -1 { // beyond an int: what v5 made of it forbids everything, and depends on the machine
 		n.opaque = true
 		return n
 	}
