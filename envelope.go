@@ -167,13 +167,6 @@ func CorrelationIDFrom(ctx context.Context) string {
 	return id
 }
 
-// handling is the ctx in which a handler of e runs.
-func handling(ctx context.Context, e *RawEvent, d Delivery) context.Context {
-	ctx = context.WithValue(ctx, deliveryKey{}, d)
-	ctx = context.WithValue(ctx, causationKey{}, e.EventID)
-	return WithCorrelationID(ctx, e.CorrelationID)
-}
-
 // stamp fills in what the bus and the ctx know.
 func (m *message) stamp(ctx context.Context, service string) {
 	if m.env.source == "" {

@@ -139,3 +139,9 @@ func TimesForTest(t time.Time) (text []byte, back time.Time, err error) {
 	back, err = readWireTime(text)
 	return text, back, err
 }
+
+// HandlerContextForTest is the ctx of a try, and what ends it.
+func HandlerContextForTest(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) (context.Context, func()) {
+	c := newHandlerContext(parent, timeout, e, d)
+	return c, c.end
+}
