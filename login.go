@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -61,19 +60,6 @@ const (
 	mechanismPlain = "PLAIN"
 	mechanismOAuth = "OAUTHBEARER"
 )
-
-// secretFile reads a file that holds nothing but a secret, and perhaps the end of a line.
-func secretFile(path string) (Secret, error) {
-	text, err := os.ReadFile(path) // #nosec G304 G703 -- whoever configures the login says which file
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(text), "\r\n")
-	if secret == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return Secret(secret), nil
-}
 
 // login is Config.SASL as the clients get it: it names what fails, and knows which secrets brokers have seen, so that what they answer
 // is not shown with one.
