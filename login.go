@@ -2,9 +2,11 @@ package eventbus
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -184,9 +186,11 @@ type hidden struct {
 func (e *hidden) Error() string { return e.text }
 func (e *hidden) Unwrap() error { return e.kafka }
 
-// hide masks secrets in an error's text.
+// hide masks secrets in an error's text, the longest first: one may begin like another.
 func hide(err error, secrets ...string) error {
 	text := err.Error()
+	secrets = slices.Clone(secrets)
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, s := range secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, masked)

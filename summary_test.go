@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +113,39 @@ func TestConfigShowsNoSecret(t *testing.T) {
 	}
 }
 
+// sendLoginsBack has the broker refuse every login, and say which.
+func (w *world) sendLoginsBack() {
+	w.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		return req.ResponseKind(), nil, true
+	})
+	w.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		resp.ErrorMessage = kmsg.StringPtr("who are you? " + string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes))
+		return resp, nil, true
+	})
+}
+
+// Of a secret that begins like an earlier one, the rest is hidden too.
+func TestASecretHidesNoPartOfAnother(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sendLoginsBack()
+		var login atomic.Int32
+		bus := w.bus(func(c *eventbus.Config) {
+			c.SASL = eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) {
+				return eventbus.Secret("hunter" + strings.Repeat("2", int(login.Add(1)-1))), nil
+			})
+		})
+		for login.Load() < 4 {
+			err := bus.Publish(context.Background(), w.order("o", 1))
+			require.ErrorContains(t, err, "***")
+			require.NotContains(t, err.Error(), "***2")
+		}
+	})
+}
+
 // What a broker sends back of a login is shown without it: in errors, in health, in the log and to hooks.
 func TestARefusalShowsNoSecret(t *testing.T) {
 	for name, mechanism := range map[string]sasl.Mechanism{
@@ -120,17 +154,7 @@ func TestARefusalShowsNoSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
-					w.cluster.KeepControl()
-					return req.ResponseKind(), nil, true
-				})
-				w.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
-					w.cluster.KeepControl()
-					resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-					resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
-					resp.ErrorMessage = kmsg.StringPtr("who are you? " + string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes))
-					return resp, nil, true
-				})
+				w.sendLoginsBack()
 				var log logbook
 				bus := w.bus(func(c *eventbus.Config) {
 					c.SASL, c.Logger = mechanism, log.logger()
