@@ -93,7 +93,7 @@ func saslFromEnv() (sasl.Mechanism, error) {
 		if token.path == "" || given {
 			return nil, errors.New("KAFKA_SASL_TOKEN_FILE: OAUTHBEARER needs it, and no user name or password")
 		}
-		return OAuthBearer(func(context.Context) (Secret, error) { return token.secret() }), nil
+		return OAuthBearer(token.secret), nil
 	case user == "" || password == nil:
 		return nil, errors.New("KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: both are needed with KAFKA_SASL_MECHANISM; " +
 			"in place of the latter, KAFKA_SASL_PASSWORD_FILE")
@@ -107,7 +107,7 @@ func saslFromEnv() (sasl.Mechanism, error) {
 }
 
 // passwordFromEnv returns the user name, how to get the password, nil for none or for two, and whether anything of it is given.
-func passwordFromEnv() (user string, password func() (Secret, error), given bool, err error) {
+func passwordFromEnv() (user string, password func(context.Context) (Secret, error), given bool, err error) {
 	user = os.Getenv("KAFKA_SASL_USERNAME")
 	file := &namedFile{field: "KAFKA_SASL_PASSWORD_FILE", path: os.Getenv("KAFKA_SASL_PASSWORD_FILE")}
 	text := Secret(os.Getenv("KAFKA_SASL_PASSWORD"))
@@ -116,7 +116,7 @@ func passwordFromEnv() (user string, password func() (Secret, error), given bool
 	case file.path != "":
 		password = file.secret
 	case text != "":
-		password = func() (Secret, error) { return text, nil }
+		password = func(context.Context) (Secret, error) { return text, nil }
 	}
 	return user, password, given, file.check()
 }

@@ -38,16 +38,16 @@ func OAuthBearer(source func(context.Context) (Secret, error)) sasl.Mechanism {
 const sourceTimeout = 2 * time.Second
 
 // passwordLogin logs in by user name and password, and asks for the password at each login; nil for a mechanism that it does not know.
-func passwordLogin(mechanism, user string, password func() (Secret, error)) sasl.Mechanism {
+func passwordLogin(mechanism, user string, password func(context.Context) (Secret, error)) sasl.Mechanism {
 	switch mechanism {
 	case mechanismPlain:
-		return plain.Plain(func(context.Context) (plain.Auth, error) {
-			p, err := password()
+		return plain.Plain(func(ctx context.Context) (plain.Auth, error) {
+			p, err := password(ctx)
 			return plain.Auth{User: user, Pass: string(p)}, err
 		})
 	case "SCRAM-SHA-256", "SCRAM-SHA-512":
-		auth := func(context.Context) (scram.Auth, error) {
-			p, err := password()
+		auth := func(ctx context.Context) (scram.Auth, error) {
+			p, err := password(ctx)
 			return scram.Auth{User: user, Pass: string(p)}, err
 		}
 		if mechanism == "SCRAM-SHA-256" {

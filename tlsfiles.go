@@ -2,6 +2,7 @@ package eventbus
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -24,12 +25,13 @@ type TLSFiles struct {
 // once that could be read.
 //
 // Certificate and key are read again for each new connection, so that they can be exchanged while the bus runs. Where the new ones cannot
-// be used, as when one of the two is not written yet, those that were read before go on; the bus says so in its log, once, and in [Health].
+// be used, as when one of the two is not written yet or its mount hangs, those that were read before go on; the bus says so in its log, once,
+// and in [Health].
 func (f TLSFiles) Config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.CA != "" {
 		ca := &namedFile{field: "TLSFiles.CA", path: f.CA}
-		pem, err := ca.read()
+		pem, err := ca.read(context.Background())
 		if err != nil {
 			return nil, fmt.Errorf("eventbus: %w", err)
 		}
@@ -45,7 +47,7 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 		return nil, errors.New("eventbus: TLSFiles.Cert, TLSFiles.Key: both are needed, or none")
 	}
 	pair := &keyPair{cert: &namedFile{field: "TLSFiles.Cert", path: f.Cert}, key: &namedFile{field: "TLSFiles.Key", path: f.Key}}
-	if err := pair.reload(); err != nil {
+	if err := pair.reload(context.Background()); err != nil {
 		return nil, fmt.Errorf("eventbus: %w", err)
 	}
 	cfg.GetClientCertificate = pair.show
@@ -63,28 +65,32 @@ type keyPair struct {
 
 // show implements [tls.Config.GetClientCertificate].
 func (p *keyPair) show(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := p.reload()
+	err := p.reload(asked.Context())
 	if err != nil {
 		err = fmt.Errorf("the client certificate read before goes on, the new one cannot be used: %w", err)
 	}
 	if shown, ok := asked.Context().Value(shownKey{}).(*shownCertificate); ok {
 		shown.notReloaded(err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.current, nil
 }
 
 // reload reads the files. Contents are compared, not times: a file system may keep only seconds.
-func (p *keyPair) reload() error {
-	cert, err := p.cert.read()
+func (p *keyPair) reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fileTimeout) // for both
+	defer cancel()
+	cert, err := p.cert.read(ctx)
 	if err != nil {
 		return err
 	}
-	key, err := p.key.read()
+	key, err := p.key.read(ctx)
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.current != nil && bytes.Equal(cert, p.read[0]) && bytes.Equal(key, p.read[1]) {
 		return nil
 	}
