@@ -50,6 +50,23 @@ func TestServicesShareOutTheCatalogue(t *testing.T) {
 	require.Equal(t, catalogue, published)
 }
 
+// Nothing is listed that Kafka takes from another entry: who may read, write, delete or alter may also describe.
+func TestNoEntryImpliesAnother(t *testing.T) {
+	for _, p := range append(acls.Services(), acls.Operator()) {
+		list := p.Access.Permissions("")
+		for i, entry := range list {
+			for _, operation := range []string{"READ", "WRITE", "DELETE", "ALTER"} {
+				if entry.Operation == "DESCRIBE" {
+					implies := entry
+					implies.Operation = operation
+					require.NotContains(t, list, implies, "%s: %v", p.Name, entry)
+				}
+			}
+			require.NotContains(t, list[:i], entry, p.Name)
+		}
+	}
+}
+
 // Each service works with exactly its list, and without no entry of it, on kfake in virtual time. internal/itest does the same on Apache Kafka.
 func TestLockedDoors(t *testing.T) {
 	for _, s := range acls.Services() {
