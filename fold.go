@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // FoldStep is a topic and what its events do to a state: see [On].
@@ -126,14 +127,16 @@ func (b *Bus) keySpans(ctx context.Context, key []byte, topics []*topicSpec) (st
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, name := range names {
+		if err := known[name].denied(name, kmsg.ACLOperationRead); err != nil {
+			return nil, nil, err
+		}
+	}
 	within, err := b.limits(ctx, names...)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, name := range names {
-		if err := known[name].err; err != nil {
-			return nil, nil, fmt.Errorf("topic %s: %w", name, err)
-		}
 		s, err := within.span(name, partitionOf(name, key, int(known[name].partitions)))
 		if err != nil {
 			return nil, nil, err
