@@ -62,3 +62,13 @@ func TestFormatsAreThoseOfV5(t *testing.T) {
 		}
 	}
 }
+
+func TestAChangedFormatIsNotV5s(t *testing.T) {
+	table := maps.Clone(onepass.Pinned)
+	table["email"] = func(any) bool { return false }
+	table["iban"] = func(any) bool { return false }
+	left := onepass.Own(table)
+	require.NotContains(t, left, "email")
+	require.NotContains(t, left, "iban")
+	require.Len(t, left, len(onepass.Pinned)-1)
+}

@@ -2,12 +2,25 @@ package onepass
 
 import (
 	"maps"
+	"reflect"
+	"runtime"
+	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// pinned are v5's own formats, as they are before anybody changes its table.
-var pinned = maps.Clone(jsonschema.Formats)
+// pinned are v5's own formats.
+var pinned = own(jsonschema.Formats)
+
+// own leaves out what is not v5's: a package that was initialised before this one may have changed its table.
+func own(formats map[string]func(any) bool) map[string]func(any) bool {
+	formats = maps.Clone(formats)
+	maps.DeleteFunc(formats, func(_ string, f func(any) bool) bool {
+		name := runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()
+		return !strings.HasPrefix(name, "github.com/santhosh-tekuri/jsonschema/v5.is")
+	})
+	return formats
+}
 
 // Pin has a compiler check the formats that [Compile] knows, whatever else is in the process.
 func Pin(c *jsonschema.Compiler) { maps.Copy(c.Formats, pinned) }
@@ -17,13 +30,14 @@ var quick = map[string]func([]byte) bool{"uuid": isUUID, "date-time": isDateTime
 
 // format is the function of a format; nil for one that is not pinned.
 func format(name string) func([]byte) bool {
-	if f := quick[name]; f != nil {
-		return f
+	f := pinned[name]
+	if f == nil {
+		return nil
 	}
-	if f := pinned[name]; f != nil {
-		return func(b []byte) bool { return f(string(b)) }
+	if fast := quick[name]; fast != nil {
+		return fast
 	}
-	return nil
+	return func(b []byte) bool { return f(string(b)) }
 }
 
 func isUUID(b []byte) bool {

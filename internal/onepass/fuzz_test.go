@@ -17,8 +17,10 @@ var fuzzSchemas = []string{
 	`{}`,
 	`{"type":"object","properties":{"a":{"type":"integer","minimum":1,"maximum":10},"b":{"type":"string","maxLength":3},"ä":{"enum":["x","y",null]}},` +
 		`"required":["a"],"additionalProperties":false,"dependentRequired":{"b":["ä"]}}`,
-	`{"type":["array","null"],"prefixItems":[{"format":"email"},{"format":"date-time"},{"format":"uuid"}],"items":{"type":"number","multipleOf":0.01,"exclusiveMinimum":-1.5},"maxItems":6}`,
-	`{"type":"object","properties":{"id":{"type":"string","pattern":"^[a-z]+$"},"next":{"$ref":"#"}},"required":["id"],"additionalProperties":{"type":"boolean"},"maxProperties":4}`,
+	`{"type":["array","null"],"prefixItems":[{"format":"email"},{"format":"date-time"},{"format":"uuid"}],"items":` +
+		`{"type":"number","multipleOf":0.01,"exclusiveMinimum":-1.5},"maxItems":6}`,
+	`{"type":"object","properties":{"id":{"type":"string","pattern":"^[a-z]+$"},"next":{"$ref":"#"}},"required":["id"],` +
+		`"additionalProperties":{"type":"boolean"},"maxProperties":4}`,
 	`{"allOf":[{"minProperties":1},{"required":["a"]}],"properties":{"a":{"$ref":"#/$defs/d"}},"$defs":{"d":{"type":["string","integer"],"minLength":2,"format":"date"}}}`,
 	`{"type":"number","minimum":0.1,"maximum":99.99}`,
 }

@@ -433,3 +433,13 @@ var hostileReferences = []hostileRow{
 	{"an old metaschema", `{"$ref":"https://json-schema.org/draft-04/schema"}`, `{"type":1}`, never},
 	{"a part of a metaschema", `{"$ref":"https://json-schema.org/draft/2020-12/meta/validation#/$defs/simpleTypes"}`, `"strings"`, never},
 }
+
+// TestWorkIsBounded is of a schema by which each level doubles how often what is in it is looked at, and of one text that is long and deep.
+func TestWorkIsBounded(t *testing.T) {
+	c := onepass.Compile(compile(t, `{"type":["object","string"],"properties":{"a":{"allOf":[{"$ref":"#"},{"$ref":"#"}]}}}`))
+	nested := func(depth int) []byte {
+		return []byte(strings.Repeat(`{"a":`, depth) + `"` + strings.Repeat("x", 1<<16) + `"` + strings.Repeat("}", depth))
+	}
+	require.True(t, c.Valid(nested(2)))
+	require.False(t, c.Valid(nested(10)), "valid, but it would be read thousands of times")
+}

@@ -16,6 +16,7 @@ import (
 const (
 	maxDepth    = 64      // schemas that refer to schemas for the same value included
 	maxSteps    = 1 << 16 // values looked at, those that are looked at again included
+	maxAgain    = 64      // how often the text may be read again, as a whole: a value is read once for each schema that is to hold too
 	maxNames    = 48      // in the objects that are open at a time, that their schemas do not speak of
 	maxDigits   = 15      // of a number that is compared
 	maxNumber   = 64      // characters of one that is not
@@ -34,7 +35,8 @@ type scan struct {
 	data  []byte
 	depth int
 	steps int
-	open  int // how many of names are in use
+	again int64 // bytes read again
+	open  int   // how many of names are in use
 	names [maxNames]name
 }
 
@@ -84,8 +86,8 @@ func (s *scan) value(n *node, start int, captured []Span) int {
 	}
 	end := s.one(n, start, captured)
 	for _, also := range n.also {
-		if end != uncertain && s.value(also, start, nil) != end {
-			end = uncertain
+		if s.again += int64(end - start); end == uncertain || s.again/maxAgain > int64(len(s.data)) || s.value(also, start, nil) != end {
+			return uncertain
 		}
 	}
 	s.depth--

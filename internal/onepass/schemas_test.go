@@ -13,7 +13,8 @@ type schema = map[string]any
 // random makes schemas, and texts that are nearly valid by them.
 type random struct {
 	*rand.Rand
-	root schema // the schema at hand
+	root   schema // the schema at hand
+	refers bool   // it has references
 }
 
 // chance is true in so many of a hundred cases.
@@ -32,7 +33,10 @@ var (
 	typeNames = []string{"null", "boolean", "object", "array", "string", "number", "integer"}
 	names     = []string{"a", "b", "c", "id", "kind", "ä", "𝄞", "", "a b", "a/b", "~1", "q\"", "n\n", "a%25"}
 	plain     = names[:8]
-	bounds    = []string{"0", "1", "-1", "0.1", "0.10", "-0.5", "2.5", "10", "99.99", "0.3", "1e2", "-0", "1e-3", "123456789012345", "1234567890123456", "0.10000000000000001", "9007199254740993", "1e400", "1e-400", "-1e300"}
+	bounds    = []string{
+		"0", "1", "-1", "0.1", "0.10", "-0.5", "2.5", "10", "99.99", "0.3", "1e2", "-0", "1e-3", "123456789012345", "1234567890123456",
+		"0.10000000000000001", "9007199254740993", "1e400", "1e-400", "-1e300",
+	}
 	multiples = []string{"1", "2", "0.1", "0.01", "1.5", "0.25", "7", "1e-9", "100", "1e20", "0.333333333333333", "1e-20"}
 	counts    = []string{"0", "1", "2", "3", "1.0", "2e0", "5", "1e30"}
 	sizes     = counts[:6] // upper ones: what allows nothing is rare
@@ -50,7 +54,7 @@ func (r *random) newSchema() string {
 	if err != nil {
 		panic(err)
 	}
-	r.root = again.(schema)
+	r.root, r.refers = again.(schema), strings.Contains(text, `Ref":`) || strings.Contains(text, `ref":`)
 	return text
 }
 
@@ -245,11 +249,14 @@ var formats = map[string][]string{
 		"2026-01-07T10:00:00Z", "2026-01-07t10:00:00.123456789z", "2024-02-29T23:59:59+23:59", "2023-02-29T00:00:00Z", "2026-01-07T23:59:60Z", "2026-01-07T24:00:00Z",
 		"2026-01-07T10:00:00.Z", "2026-01-07T10:00:00", "2026-01-07 10:00:00Z", "2026-01-07T10:00:00+24:00", "2026-01-07T10:00:60Z", "2026-01-07T10:00:00-00:60",
 	},
-	"date":                  {"2026-01-07", "0000-02-29", "1900-02-29", "2000-02-29", "2026-04-31", "2026-13-01", "2026-00-10", "2026-1-07", "20260-1-07", "+026-01-07"},
-	"time":                  {"10:00:00Z", "23:59:60Z", "10:00:00", "10:00:00+01:00"},
-	"duration":              {"P1D", "PT1H", "P1", "P1W2D"},
-	"period":                {"2026-01-07T10:00:00Z/P1D", "P1D/P1D"},
-	"email":                 {"ada@example.com", "a.b+c@x-y.z", "a..b@c", ".a@b", "a@", "@b", "a@-b", "a@b-", "a@b_c", "a@b-.c", "a@b.-c", "a@b.", "\"a\"@b", "a@[127.0.0.1]", "a@b@c", "ä@b"},
+	"date":     {"2026-01-07", "0000-02-29", "1900-02-29", "2000-02-29", "2026-04-31", "2026-13-01", "2026-00-10", "2026-1-07", "20260-1-07", "+026-01-07"},
+	"time":     {"10:00:00Z", "23:59:60Z", "10:00:00", "10:00:00+01:00"},
+	"duration": {"P1D", "PT1H", "P1", "P1W2D"},
+	"period":   {"2026-01-07T10:00:00Z/P1D", "P1D/P1D"},
+	"email": {
+		"ada@example.com", "a.b+c@x-y.z", "a..b@c", ".a@b", "a@", "@b", "a@-b", "a@b-", "a@b_c", "a@b-.c", "a@b.-c", "a@b.", "\"a\"@b", "a@[127.0.0.1]", "a@b@c",
+		"ä@b",
+	},
 	"hostname":              {"example.com", "-a", "a-", "a_b", "example.com."},
 	"ip-address":            {"127.0.0.1", "256.0.0.1"},
 	"ipv4":                  {"127.0.0.1", "01.0.0.1", "1.2.3", "+1.2.3.4"},
