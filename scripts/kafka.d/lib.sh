@@ -9,10 +9,13 @@ die() { say "$@"; exit 1; }
 # need COMMAND HINT: stop with what to install if the command is missing.
 need() { command -v "$1" >/dev/null || die "$1 not found: install $2"; }
 
+# java_version: its first number, 0 where it does not say; Java 8 calls itself 1.
+java_version() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | grep -m1 . || echo 0; }
+
 need_java() {
-  need java "a JDK 17 or newer (Debian: apt-get install openjdk-17-jdk-headless)"
-  local v; v=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -1)
-  [ "${v:-0}" -ge 17 ] || die "Kafka $KAFKA_VERSION needs Java 17 or newer, java is version ${v:-unknown}"
+  need java "a JDK 17 or newer (Debian: apt-get install default-jdk-headless)"
+  local v; v=$(java_version)
+  [ "$v" -ge 17 ] || die "Kafka $KAFKA_VERSION needs Java 17 or newer, java is version $v"
 }
 
 # jars_match FOLDER: it has the jars of the list for this version, byte for byte, and no others.
