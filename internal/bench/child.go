@@ -24,7 +24,7 @@ type task struct {
 	Limit      float64  `json:"limit"`  // seconds, of either
 	Goroutines int      `json:"goroutines"`
 	HandlerMS  int      `json:"handlerMs"`
-	Poison     bool     `json:"poison"`
+	Pretends   bool     `json:"pretends"` // the broker
 	Profile    string   `json:"profile"`
 	Settings   settings `json:"settings"`
 }

@@ -51,7 +51,11 @@ func eventbusConsumes(ctx context.Context, t task, h *handler) error {
 	if h.work > 0 && sub.Concurrency == 0 {
 		sub.Concurrency = keys
 	}
-	if err := bus.EnsureTopics(ctx, sub.Topics()...); err != nil {
+	topics := sub.Topics()
+	if t.Pretends {
+		topics = topics[:2] // not the retry topic: it would have events as well
+	}
+	if err := bus.EnsureTopics(ctx, topics...); err != nil {
 		return err
 	}
 	return bus.Run(ctx, sub)

@@ -97,6 +97,7 @@ func (d *driver) measure(ctx context.Context, w work, c contender, i int) (resul
 	t := task{
 		Contender: c.name, Work: w.kind, Brokers: d.brokers, Group: fmt.Sprintf("group-%d", d.n), Limit: d.seconds, Goroutines: w.goroutines,
 		HandlerMS: int(w.handler.Milliseconds()), Warmup: healthyOf(d.warmup(), w.sick), Events: healthyOf(d.events, w.sick), Settings: c.settings,
+		Pretends: d.kfake,
 	}
 	if d.profiles != "" && c.outside == nil {
 		t.Profile = filepath.Join(d.profiles, fmt.Sprintf("%s-%s-%d.pprof", w.name, strings.ReplaceAll(c.name, " ", "-"), i+1))

@@ -147,7 +147,8 @@ func (o options) chosenContenders(ctx context.Context, log io.Writer) ([]contend
 	}
 	var chosen []contender
 	for _, c := range all {
-		if o.contenders != nil && c.name != "eventbus" && !slices.Contains(o.contenders, c.name) {
+		named := o.contenders == nil || c.name == "eventbus" || slices.Contains(o.contenders, c.name)
+		if !named || !slices.ContainsFunc(o.chosenWorks(), c.runs) {
 			continue
 		}
 		missing := c.missing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -31,6 +32,13 @@ func (r report) write(o options) error {
 	if o.readme == "" {
 		return nil
 	}
+	if o.svg != "" {
+		picture, err := filepath.Rel(filepath.Dir(o.readme), o.svg)
+		if err != nil {
+			return err
+		}
+		text = fmt.Sprintf("![Events a second, by work and client](%s)\n\n%s", filepath.ToSlash(picture), text)
+	}
 	old, err := os.ReadFile(o.readme)
 	if err != nil {
 		return err
@@ -39,7 +47,7 @@ func (r report) write(o options) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.readme, err)
 	}
-	return os.WriteFile(o.readme, []byte(text), 0o644) // #nosec G306 -- a page for everybody
+	return os.WriteFile(o.readme, []byte(text), 0o644) // #nosec G306 G703 -- a page for everybody, which the user names
 }
 
 const beginMark, endMark = "<!-- speed: from here, internal/bench writes it -->\n", "<!-- speed: to here -->"
