@@ -27,6 +27,7 @@ type consumer struct {
 	routes   map[string]*route // by Kafka's topic name, retry topics included
 	ordered  []*route
 	client   *kgo.Client
+	inflater *inflater
 	log      *slog.Logger
 	handling context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
 	quit     context.CancelFunc // ends it
@@ -120,7 +121,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 	c := &consumer{
 		bus: b, sub: sub, group: b.cfg.TopicPrefix + sub.Group, log: b.cfg.Logger.With("group", b.cfg.TopicPrefix+sub.Group),
 		routes: map[string]*route{}, assigned: map[topicPartition]*assignment{}, expelled: map[topicPartition]struct{}{},
-		strays:  map[topicPartition]struct{}{},
+		strays: map[topicPartition]struct{}{}, inflater: b.inflater(),
 		letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
 		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
@@ -181,7 +182,7 @@ func (c *consumer) options() []kgo.Opt {
 	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
 	// 50 MB a fetch would be most of what a consumer holds.
 	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, c.bus.clientOptions()...)
-	opts = append(opts, c.bus.inflating()...)
+	opts = append(opts, c.inflater.options()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
 	for name, f := range c.followed {
@@ -278,6 +279,7 @@ func (c *consumer) poll(ctx context.Context) {
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
+		c.inflater.polled(fetches)
 		c.dispatch(fetches)
 		c.passUnreadable(fetches)
 		if back {

@@ -442,7 +442,7 @@ func TestLateResultAfterARebalance(t *testing.T) {
 		}()
 		w.until("the second member has taken one over and is through", func() bool {
 			g := two.Health(context.Background()).Groups
-			return len(g) == 1 && len(g[0].Partitions) == 1 && g[0].Partitions[0].Committed > 5
+			return len(g) == 1 && len(g[0].Partitions) == 1 && g[0].Partitions[0].Lag == 0 && g[0].Partitions[0].Committed > 5
 		})
 		moved := two.Health(context.Background()).Groups[0].Partitions[0]
 		close(release)

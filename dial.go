@@ -157,14 +157,22 @@ func (d *dialer) answersPlain(network, address string) bool {
 	})
 }
 
-// wantedLogin are the mechanisms of which the broker at an address wants one; "" where it wants none, or did not say. It asks for one that
-// nobody has: a broker says which there are, or that this is not the place to log in.
+// wantedLogin are the mechanisms of which the broker at an address wants one; "" where it wants none, or did not say: where it answers without.
 func (d *dialer) wantedLogin(network, address string) string {
-	if d.login {
+	if d.login || d.answers(network, address, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{}, Version: 1}, &kmsg.MetadataResponse{Version: 1}) {
 		return ""
 	}
-	answer := &kmsg.SASLHandshakeResponse{Version: 1}
-	d.probe(network, address, func(ctx context.Context, conn net.Conn) bool {
+	offer := &kmsg.SASLHandshakeResponse{Version: 1}
+	d.answers(network, address, &kmsg.SASLHandshakeRequest{Version: 1, Mechanism: "NONE"}, offer)
+	if offer.ErrorCode != kerr.UnsupportedSaslMechanism.Code {
+		return ""
+	}
+	return strings.Join(offer.SupportedMechanisms, ", ")
+}
+
+// answers says whether a broker answers a question on a connection of its own.
+func (d *dialer) answers(network, address string, question kmsg.Request, answer kmsg.Response) bool {
+	return d.probe(network, address, func(ctx context.Context, conn net.Conn) bool {
 		if d.tls != nil {
 			secured := tls.Client(conn, d.config(address, &shownCertificate{}))
 			if secured.HandshakeContext(ctx) != nil {
@@ -172,12 +180,8 @@ func (d *dialer) wantedLogin(network, address string) string {
 			}
 			conn = secured
 		}
-		return askOnce(conn, &kmsg.SASLHandshakeRequest{Version: 1, Mechanism: "NONE"}, answer) == nil
+		return askOnce(conn, question, answer) == nil
 	})
-	if answer.ErrorCode != kerr.UnsupportedSaslMechanism.Code {
-		return ""
-	}
-	return strings.Join(answer.SupportedMechanisms, ", ")
 }
 
 // askOnce puts one question to a broker. Neither it nor its answer may be of a flexible version: the header of those is another.

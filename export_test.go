@@ -83,8 +83,9 @@ func InflateForTest(codec kgo.CompressionCodecType, batch []byte) (out []byte, w
 	if err != nil {
 		return nil, 0, err
 	}
-	out, err = (&inflater{inner: inner, left: 1}).Decompress(batch, codec)
-	return out, weigh(out), err
+	i := &inflater{inner: inner}
+	out, err = i.Decompress(batch, codec)
+	return out, i.held, err
 }
 
 var decompressor = sync.OnceValues(func() (kgo.Decompressor, error) {
@@ -97,4 +98,21 @@ var decompressor = sync.OnceValues(func() (kgo.Decompressor, error) {
 })
 
 // WeighForTest is what the records of a batch count as.
-func WeighForTest(batch []byte) int { return weigh(batch) }
+func WeighForTest(batch []byte) (int, error) { return weigh(batch) }
+
+// Inflater is that of a client that reads.
+type Inflater = inflater
+
+// InflaterForTest returns one around the client's own decompressor.
+func InflaterForTest() (*Inflater, error) {
+	inner, err := decompressor()
+	return &inflater{inner: inner, parts: map[topicPartition]heap{}}, err
+}
+
+// Held is what counts as decompressed and not polled.
+func (i *Inflater) Held() int { return i.held }
+
+// Polled tells that a poll has taken what there is of a topic's first partition.
+func (i *Inflater) Polled(topic string) {
+	i.polled(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: topic, Partitions: []kgo.FetchPartition{{}}}}}})
+}

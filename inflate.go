@@ -1,8 +1,10 @@
 package eventbus
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,47 +18,106 @@ const (
 	maxBatchBytes = 32 << 20
 	// maxBatchWeight bounds what it takes once it is records: of headers without a name and a value, 32 MB would become 600.
 	maxBatchWeight = 128 << 20
-	// fetchWeight is what the batches of one fetch may weigh; the batch that reaches it is the last, and the rest is fetched again.
+	// fetchWeight is what the batches may weigh that were decompressed and that no poll has taken yet; the batch that reaches it is the last, and the
+	// rest of its fetch is fetched again.
 	fetchWeight = 64 << 20
 
 	recordWeight, headerWeight = 256, 40
 )
 
 // inflater decompresses batches within these bounds. It is safe for concurrent use.
+//
+// The client decompresses an answer's batches one after the other, answers of several brokers at the same time, and does not say whose a batch is
+// before it is decompressed.
 type inflater struct {
 	inner kgo.Decompressor
 
-	mu   sync.Mutex
-	left int // of fetchWeight, since the last fetch arrived
+	mu    sync.Mutex
+	held  int                     // what all below weigh
+	fresh []inflated              // OnFetchBatchRead has not told yet whose they are
+	parts map[topicPartition]heap // what waits to be polled
+}
+
+// inflated is a batch that was decompressed.
+type inflated struct {
+	compressed int // its bytes; 0 where OnFetchBatchRead counts more than those
+	weight     int
+}
+
+// heap is what was decompressed of a partition since it was polled last.
+type heap struct {
+	broker int32
+	weight int
 }
 
 var (
-	_ kgo.Decompressor   = (*inflater)(nil)
-	_ kgo.HookBrokerRead = (*inflater)(nil)
+	_ kgo.Decompressor       = (*inflater)(nil)
+	_ kgo.HookBrokerRead     = (*inflater)(nil)
+	_ kgo.HookFetchBatchRead = (*inflater)(nil)
 )
 
-// errFetchFull says that the fetch has given enough. The client keeps what it has, and fetches again from there.
-var errFetchFull = fmt.Errorf("eventbus: a fetch decompresses to more than %d bytes: the rest of it is fetched again", fetchWeight)
+// errFetchFull says that fetches have given enough. The client keeps what it has, and fetches again from there.
+var errFetchFull = fmt.Errorf("eventbus: fetches decompress to more than %d bytes: the rest is fetched again", fetchWeight)
 
-// inflating are the options of a client that reads.
-func (b *Bus) inflating() []kgo.Opt {
-	i := b.inflater()
-	return []kgo.Opt{kgo.WithDecompressor(i), kgo.WithHooks(i)}
-}
-
-// inflater returns a new one around the user's decompressor, or the client's own, which obeys kgo.MaxDecompressBatchBytes.
+// inflater returns a new one around the user's decompressor, or the client's own, which obeys kgo.MaxDecompressBatchBytes. It is for one client, which
+// reads with its options, and whose polls it is told of.
 func (b *Bus) inflater() *inflater {
 	inner, _ := b.client.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-	return &inflater{inner: inner, left: fetchWeight}
+	return &inflater{inner: inner, parts: map[topicPartition]heap{}}
 }
 
-// OnBrokerRead is called for each response, before what is in it is decompressed.
-func (i *inflater) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
-	if kmsg.Key(key) == kmsg.Fetch {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.left = fetchWeight
+func (i *inflater) options() []kgo.Opt { return []kgo.Opt{kgo.WithDecompressor(i), kgo.WithHooks(i)} }
+
+// polled is told of what a poll has taken.
+func (i *inflater) polled(fetches kgo.Fetches) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, f := range fetches {
+		for _, t := range f.Topics {
+			for _, p := range t.Partitions {
+				i.releaseLocked(topicPartition{t.Topic, p.Partition})
+			}
+		}
 	}
+}
+
+func (i *inflater) releaseLocked(key topicPartition) {
+	i.held -= i.parts[key].weight
+	delete(i.parts, key)
+}
+
+// OnBrokerRead implements [kgo.HookBrokerRead]. A broker is asked again when its last answer was polled: what is left of that was dropped, as what an
+// aborted transaction wrote.
+func (i *inflater) OnBrokerRead(broker kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if kmsg.Key(key) != kmsg.Fetch {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for key, held := range i.parts {
+		if held.broker == broker.NodeID {
+			i.releaseLocked(key)
+		}
+	}
+}
+
+// OnFetchBatchRead implements [kgo.HookFetchBatchRead]: it is called for each batch as soon as that has been decompressed.
+func (i *inflater) OnFetchBatchRead(broker kgo.BrokerMetadata, topic string, partition int32, batch kgo.FetchBatchMetrics) {
+	if batch.CompressionType == uint8(kgo.CodecNone) {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at := slices.IndexFunc(i.fresh, func(b inflated) bool { return b.compressed == batch.CompressedBytes })
+	if at < 0 {
+		at = slices.IndexFunc(i.fresh, func(b inflated) bool { return b.compressed == 0 })
+	}
+	if at < 0 {
+		return // it was not decompressed
+	}
+	key := topicPartition{topic, partition}
+	i.parts[key] = heap{broker: broker.NodeID, weight: i.parts[key].weight + i.fresh[at].weight}
+	i.fresh = slices.Delete(i.fresh, at, at+1)
 }
 
 // Decompress returns an error that is kgo.ErrMaxDecompress, upon which the client lets the batch be skipped, where it is too large or garbage:
@@ -79,56 +140,87 @@ func (i *inflater) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byt
 	case codec == kgo.CodecNone:
 		return batch, nil
 	}
-	weight := weigh(batch)
-	if weight > maxBatchWeight {
-		return nil, kgo.ErrMaxDecompress
+	made := inflated{compressed: len(src)}
+	if isMessageSet(batch) {
+		made = inflated{weight: len(batch)}
+	} else if made.weight, err = weigh(batch); err != nil || made.weight > maxBatchWeight {
+		return nil, cmp.Or(err, kgo.ErrMaxDecompress)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.left -= weight
+	i.held += made.weight
+	i.fresh = append(i.fresh, made)
 	return batch, nil
 }
 
 func (i *inflater) room() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.left > 0
+	return i.held < fetchWeight
 }
 
-// weigh is about what the records of a batch (KIP-98's format) will take in memory. What is not of that format weighs what it has.
-func weigh(batch []byte) int {
+// isMessageSet says whether a batch is of a format before Kafka 0.11, which has an offset, a size, a checksum and its version first.
+func isMessageSet(batch []byte) bool {
+	if len(batch) < 18 || batch[16] > 1 {
+		return false
+	}
+	size := int64(binary.BigEndian.Uint32(batch[8:]))
+	return size >= 6 && size <= int64(len(batch)-12)
+}
+
+// weigh is about what the records of a batch (KIP-98's format) will take in memory. What is not of that format to its last byte would be passed over by
+// the client without a word.
+func weigh(batch []byte) (int, error) {
 	weight := len(batch)
 	for len(batch) > 0 {
 		length, n := binary.Varint(batch)
 		if n <= 0 || length <= 0 || length > int64(len(batch)-n) {
-			break
+			return 0, errNoRecords
 		}
-		weight += recordWeight + headerWeight*headerCount(batch[n:n+int(length)])
+		headers, ok := headerCount(batch[n : n+int(length)])
+		if !ok {
+			return 0, errNoRecords
+		}
+		weight += recordWeight + headerWeight*headers
 		batch = batch[n+int(length):]
 	}
-	return weight
+	return weight, nil
 }
 
-// headerCount is how many headers a record says that it has, at most as many as there is room for: each takes two bytes.
-func headerCount(record []byte) int {
-	if len(record) == 0 {
-		return 0
-	}
+var errNoRecords = fmt.Errorf("%w: it does not decompress to records", kgo.ErrMaxDecompress)
+
+// headerCount is how many headers a record has; false for what is no record.
+func headerCount(record []byte) (int, bool) {
 	rest := record[1:] // its attributes
 	for range 2 {      // its time and its offset
 		if _, rest = varint(rest); rest == nil {
-			return 0
+			return 0, false
 		}
 	}
 	for range 2 { // its key and its value
-		var length int64
-		if length, rest = varint(rest); rest == nil || length > int64(len(rest)) {
-			return 0
+		if rest = skipBytes(rest); rest == nil {
+			return 0, false
 		}
-		rest = rest[max(length, 0):]
 	}
 	n, rest := varint(rest)
-	return int(min(max(n, 0), int64(len(rest)/2)))
+	if rest == nil || n < 0 || n > int64(len(rest)/2) { // each takes two bytes at least
+		return 0, false
+	}
+	for range 2 * n { // their names and values
+		if rest = skipBytes(rest); rest == nil {
+			return 0, false
+		}
+	}
+	return int(n), len(rest) == 0
+}
+
+// skipBytes passes a length, where a negative one is that of nothing, and what is of that length; nil where that is not there.
+func skipBytes(b []byte) []byte {
+	length, rest := varint(b)
+	if rest == nil || length > int64(len(rest)) {
+		return nil
+	}
+	return rest[max(length, 0):]
 }
 
 // varint reads a number; rest is nil where there is none.

@@ -68,7 +68,8 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 	if len(open) == 0 {
 		return nil
 	}
-	reader, err := kgo.NewClient(append(slices.Concat(b.clientOptions(), b.inflating()),
+	inflater := b.inflater()
+	reader, err := kgo.NewClient(append(slices.Concat(b.clientOptions(), inflater.options()),
 		kgo.ConsumePartitions(start),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -83,6 +84,7 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 		if err != nil {
 			return err
 		}
+		inflater.polled(fetches)
 		if fetches.NumRecords() == 0 {
 			if err := b.closeDeleted(ctx, open); err != nil {
 				return err

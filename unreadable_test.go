@@ -71,6 +71,7 @@ func TestWhatCannotBeReadIsDeadLetteredByReference(t *testing.T) {
 		"200 MiB":          {3, zipped(t, 0, 100, 200<<20, 100)},
 		"8 MiB of headers": {1, zipped(t, 4<<20, 1)},
 		"garbage":          {2, batch{kgo.CodecGzip, []byte("\x1f\x8bno gzip")}},
+		"no records":       {1, batch{kgo.CodecGzip, packed(t, kgo.GzipCompression(), []byte("this is no record at all"))}},
 		"garbage of lz4":   {1, batch{kgo.CodecLz4, []byte("no lz4")}},
 		"snappy that lies": {1, batch{kgo.CodecSnappy, []byte("\xff\xff\xff\xff\x0f")}},
 		"snappy in frames": {1, batch{kgo.CodecSnappy, []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\x7f\xff\xff\xff")}},
