@@ -47,7 +47,7 @@ func (r report) panel(b *strings.Builder, w work, y int) int {
 		return y
 	}
 	y += headHeight
-	fmt.Fprintf(b, `<text x="8" y="%d" font-weight="bold">%s, events/s</text>`+"\n", y-10, html.EscapeString(w.label))
+	fmt.Fprintf(b, `<text x="8" y="%d" font-weight="bold">%s: events/s, CPU an event</text>`+"\n", y-10, html.EscapeString(w.label))
 	for i, x := range bars {
 		class := "o"
 		if i == 0 {

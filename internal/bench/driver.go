@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,7 @@ func (d *driver) run(ctx context.Context, chosen []work, all []contender) ([]rou
 						continue
 					}
 					rounds[i][cell{w.name, c.name}] = r
-					fmt.Fprintf(d.log, "%d/%d %-11s %-14s %10s/s %8.2f µs CPU\n", i+1, d.rounds, w.name, c.name, count(r.rate()), r.cpuEach()*1e6)
+					fmt.Fprintf(d.log, "%d/%d %-11s %-26s %10s/s %8.2f µs CPU\n", i+1, d.rounds, w.name, c.name, count(r.rate()), r.cpuEach()*1e6)
 				}
 			}
 		}
@@ -95,7 +96,7 @@ func groups(chosen []work) (all [][]work) {
 func (d *driver) measure(ctx context.Context, w work, c contender, i int) (result, error) {
 	d.n++
 	t := task{
-		Contender: c.name, Work: w.kind, Brokers: d.brokers, Group: fmt.Sprintf("group-%d", d.n), Limit: d.seconds, Goroutines: w.goroutines,
+		Contender: cmp.Or(c.base, c.name), Work: w.kind, Brokers: d.brokers, Group: fmt.Sprintf("group-%d", d.n), Limit: d.seconds, Goroutines: w.goroutines,
 		HandlerMS: int(w.handler.Milliseconds()), Warmup: healthyOf(d.warmup(), w.sick), Events: healthyOf(d.events, w.sick), Settings: c.settings,
 		Pretends: d.kfake,
 	}
@@ -106,7 +107,7 @@ func (d *driver) measure(ctx context.Context, w work, c contender, i int) (resul
 		t.Prefix = d.loadedPrefix(w.sick)
 		t.Topic = t.Prefix + topicName
 		letters := eventbus.DeadLetterTopic(t.Topic, t.Prefix+t.Group)
-		if c.name != "eventbus" {
+		if t.Contender != "eventbus" {
 			letters = eventbus.DeadLetterTopic(t.Topic, t.Group)
 		}
 		if w.sick > 0 {

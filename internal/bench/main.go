@@ -73,7 +73,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	small := flags.Bool("small", false, "-rounds 1 -events 10000 -seconds 1: it shows that all works, and measures nothing")
 	flags.BoolVar(&o.require, "require", false, "fail where a contender cannot run, or fails")
 	flags.BoolVar(&o.kfake, "kfake", false, "on a broker that only pretends, in a process of its own: the clients' own cost")
-	flags.BoolVar(&o.settings, "settings", false, "eventbus beside itself with other settings of the wire")
+	flags.BoolVar(&o.settings, "settings", false, "eventbus beside itself with other settings of the wire, or franz-go with -contenders franz-go")
 	flags.StringVar(&o.readme, "readme", "", "write the tables into this `file`, between its markers")
 	flags.StringVar(&o.svg, "svg", "", "write a chart to this `file`")
 	flags.StringVar(&o.profiles, "cpuprofile", "", "write a CPU profile of each child in Go to this `folder`")
@@ -108,8 +108,10 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("-events: %d is not a multiple of %d", o.events, keys)
 	case o.seconds <= 0:
 		return fmt.Errorf("-seconds: %v is not more than 0", o.seconds)
-	case o.settings && (o.contenders != nil || o.readme != "" || o.svg != ""):
-		return errors.New("-settings has contenders and a table of its own: not with -contenders, -readme or -svg")
+	case o.settings && (o.readme != "" || o.svg != ""):
+		return errors.New("-settings has a table of its own: not with -readme or -svg")
+	case o.settings && (len(o.contenders) > 1 || len(o.contenders) == 1 && o.contenders[0] != "eventbus" && o.contenders[0] != "franz-go"):
+		return errors.New("-settings: -contenders is eventbus or franz-go, or not given")
 	case o.kfake && (o.readme != "" || o.svg != ""):
 		return errors.New("-kfake: its numbers are not those of a broker: not with -readme or -svg")
 	}
@@ -143,7 +145,11 @@ func (o options) chosenWorks() []work {
 func (o options) chosenContenders(ctx context.Context, log io.Writer) ([]contender, error) {
 	all := contenders()
 	if o.settings {
-		all = variants()
+		i := 0
+		if o.contenders != nil {
+			i = slices.Index(contenderNames(all), o.contenders[0])
+		}
+		return variants(all[i]), nil
 	}
 	var chosen []contender
 	for _, c := range all {
@@ -214,6 +220,9 @@ func bench(ctx context.Context, o options) error {
 		return failed
 	}
 	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(ctx)}
+	if !o.settings {
+		r.targets = targets
+	}
 	if err := r.write(o); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type report struct {
 	works      []work
 	contenders []contender
 	rounds     []round
+	targets    []target
 	on         string // which machine and which broker
 }
 
@@ -65,7 +66,8 @@ func between(page, text string) (string, error) {
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s. Medians of %d round(s).\n\n", r.on, len(r.rounds))
-	b.WriteString("| work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | eventbus: events/s | eventbus: events per CPU second |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Fprintf(&b, "| work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | %[1]s: events/s | %[1]s: events per CPU second |\n", r.contenders[0].name)
+	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, w := range r.works {
 		for _, c := range r.contenders {
 			if at := (cell{w.name, c.name}); len(r.of(at, result.rate)) > 0 {

@@ -17,7 +17,7 @@ func measured() report {
 		return result{Events: int(events), Seconds: 1, CPU: cpu, Allocs: 10 * events, P50: 0.001, P99: 0.02}
 	}
 	return report{
-		works: works[:1], contenders: contenders()[:2], on: "a machine & a broker",
+		works: works[:1], contenders: contenders()[:2], targets: targets, on: "a machine & a broker",
 		rounds: []round{
 			{{"pipelined", "eventbus"}: of(200_000, 1), {"pipelined", "franz-go"}: of(100_000, 1)},
 			{{"pipelined", "eventbus"}: of(300_000, 1), {"pipelined", "franz-go"}: of(100_000, 2)},

@@ -32,13 +32,15 @@ func (s settings) options() []kgo.Opt {
 	return opts
 }
 
-// variants are contenders of eventbus that differ in one setting.
-func variants() []contender {
-	var all []contender
+// variants are a contender, as it is and with one setting of another value.
+func variants(of contender) []contender {
+	of.except = poisoned
+	all := []contender{of}
 	add := func(name string, s settings, only ...string) {
-		all = append(all, contender{name: name, label: name, only: only, publish: eventbusPublishes, consume: eventbusConsumes, settings: s})
+		c := of
+		c.name, c.label, c.base, c.settings, c.only = name, name, of.name, s, only
+		all = append(all, c)
 	}
-	add("eventbus", settings{}, "pipelined", "awaited-1", "awaited-64", "consume", "handler")
 	for _, d := range []string{"0s", "500us", "1ms", "2ms", "5ms", "10ms"} {
 		add("linger "+d, settings{Linger: d}, "pipelined", "awaited-1", "awaited-64")
 	}
@@ -51,8 +53,10 @@ func variants() []contender {
 	for _, n := range []int32{64 << 10, 256 << 10, 4 << 20} {
 		add("fetches of "+size(n)+" a partition", settings{PartitionBytes: n}, "consume", "handler")
 	}
-	for _, n := range []int{1, 12, 64, 1_000} {
-		add("concurrency "+count(float64(n)), settings{Concurrency: n}, "consume")
+	if of.name == "eventbus" {
+		for _, n := range []int{1, 12, keys} {
+			add("concurrency "+count(float64(n)), settings{Concurrency: n}, "consume")
+		}
 	}
 	return all
 }

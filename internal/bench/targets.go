@@ -78,7 +78,7 @@ func ofClean(poison string) func(round) (float64, bool) {
 // targetRows are the targets that something was measured of.
 func (r report) targetRows() string {
 	var b strings.Builder
-	for _, t := range targets {
+	for _, t := range r.targets {
 		var all []float64
 		for _, round := range r.rounds {
 			if x, ok := t.of(round); ok {

@@ -29,8 +29,8 @@ var works = []work{
 	{name: "awaited-64", label: "publish awaited, 64 goroutines", group: "awaited-64", kind: awaited, goroutines: 64},
 	{name: "consume", label: "consume", group: "consume", kind: consume},
 	{name: "handler", label: "consume, 1 ms handler", group: "handler", kind: consume, handler: time.Millisecond},
-	{name: "poison-100", label: "the same, 0.1 % poison on 100 keys", group: "handler", kind: consume, handler: time.Millisecond, sick: 100},
-	{name: "poison-1", label: "the same, 0.1 % poison on one key", group: "handler", kind: consume, handler: time.Millisecond, sick: 1},
+	{name: "poison-100", label: "consume, 1 ms handler, 0.1 % poison on 100 keys", group: "handler", kind: consume, handler: time.Millisecond, sick: 100},
+	{name: "poison-1", label: "consume, 1 ms handler, 0.1 % poison on one key", group: "handler", kind: consume, handler: time.Millisecond, sick: 1},
 }
 
 // contender is a client, as its users would set it up for speed.
@@ -43,6 +43,7 @@ type contender struct {
 	outside     *outside // it is a program in another language
 	missing     string   // why it cannot run here
 	settings    settings
+	base        string // of a variant: whose it is
 }
 
 func (c contender) runs(w work) bool {
