@@ -23,6 +23,7 @@ type task struct {
 	Events     int      `json:"events"` // in it
 	Limit      float64  `json:"limit"`  // seconds, of either
 	Goroutines int      `json:"goroutines"`
+	Rate       int      `json:"rate"`
 	HandlerMS  int      `json:"handlerMs"`
 	Pretends   bool     `json:"pretends"` // the broker
 	Profile    string   `json:"profile"`

@@ -96,7 +96,7 @@ func groups(chosen []work) (all [][]work) {
 func (d *driver) measure(ctx context.Context, w work, c contender, i int) (result, error) {
 	d.n++
 	t := task{
-		Contender: cmp.Or(c.base, c.name), Work: w.kind, Brokers: d.brokers, Group: fmt.Sprintf("group-%d", d.n), Limit: d.seconds, Goroutines: w.goroutines,
+		Contender: cmp.Or(c.base, c.name), Work: w.kind, Brokers: d.brokers, Group: fmt.Sprintf("group-%d", d.n), Limit: d.seconds, Goroutines: w.goroutines, Rate: w.rate,
 		HandlerMS: int(w.handler.Milliseconds()), Warmup: healthyOf(d.warmup(), w.sick), Events: healthyOf(d.events, w.sick), Settings: c.settings,
 		Pretends: d.kfake,
 	}

@@ -70,7 +70,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often")
 	flags.IntVar(&o.events, "events", 500_000, "events of a run, a multiple of 1,000; half as many come before them to warm up")
 	flags.Float64Var(&o.seconds, "seconds", 5, "the longest that either may take: a slow client gets through fewer events")
-	small := flags.Bool("small", false, "-rounds 1 -events 10000 -seconds 1: it shows that all works, and measures nothing")
+	small := flags.Bool("small", false, "-rounds 1 -events 5000 -seconds 1: it shows that all works, and measures nothing")
 	flags.BoolVar(&o.require, "require", false, "fail where a contender cannot run, or fails")
 	flags.BoolVar(&o.kfake, "kfake", false, "on a broker that only pretends, in a process of its own: the clients' own cost")
 	flags.BoolVar(&o.settings, "settings", false, "eventbus beside itself with other settings of the wire, or franz-go with -contenders franz-go")
@@ -81,7 +81,7 @@ func parse(args []string, output io.Writer) (options, error) {
 		return o, err
 	}
 	if *small {
-		o.rounds, o.events, o.seconds = 1, 10_000, 1
+		o.rounds, o.events, o.seconds = 1, 5_000, 1
 	}
 	return o, o.check(flags.Args())
 }
@@ -137,7 +137,8 @@ func contenderNames(all []contender) []string {
 // chosenWorks are those that -works names and the broker can do: one that pretends has no poison.
 func (o options) chosenWorks() []work {
 	return slices.DeleteFunc(slices.Clone(works), func(w work) bool {
-		return o.works != nil && !slices.Contains(o.works, w.name) || o.kfake && w.sick > 0
+		named := slices.Contains(o.works, w.name)
+		return o.works != nil && !named || o.kfake && w.sick > 0 || w.forSettings && !o.settings && !named
 	})
 }
 

@@ -14,7 +14,7 @@ func TestFlags(t *testing.T) {
 	require.Equal(t, 250_000, o.warmup())
 	o, err = parse([]string{"-small", "-works", "consume,handler", "-contenders", "franz-go", "-require"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, options{works: []string{"consume", "handler"}, contenders: []string{"franz-go"}, rounds: 1, events: 10_000, seconds: 1, require: true}, o)
+	require.Equal(t, options{works: []string{"consume", "handler"}, contenders: []string{"franz-go"}, rounds: 1, events: 5_000, seconds: 1, require: true}, o)
 	require.Len(t, o.chosenWorks(), 2)
 }
 

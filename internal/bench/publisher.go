@@ -23,7 +23,7 @@ const (
 func (p publisher) measure(t task) (result, error) {
 	run := func(events int) (result, error) {
 		if t.Work == pipelined && p.send != nil {
-			return p.pipeline(events, t.limit())
+			return p.pipeline(events, t.Rate, t.limit())
 		}
 		goroutines := t.Goroutines
 		if t.Work == pipelined {
@@ -37,8 +37,8 @@ func (p publisher) measure(t task) (result, error) {
 	return run(t.Events)
 }
 
-// pipeline ends when all is acknowledged.
-func (p publisher) pipeline(events int, limit time.Duration) (result, error) {
+// pipeline ends when all is acknowledged. A rate has events sent once a millisecond.
+func (p publisher) pipeline(events, rate int, limit time.Duration) (result, error) {
 	var (
 		flying sync.WaitGroup
 		failed atomic.Pointer[error]
@@ -54,6 +54,9 @@ func (p publisher) pipeline(events int, limit time.Duration) (result, error) {
 	for ; sent < events; sent++ {
 		if sent%askedEach == 0 && time.Since(begin.at) > limit {
 			break
+		}
+		if each := rate / 1_000; each > 0 && sent%each == 0 {
+			time.Sleep(time.Until(begin.at.Add(time.Duration(sent/each) * time.Millisecond)))
 		}
 		flying.Add(1)
 		if sent%sample != 0 {

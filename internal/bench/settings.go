@@ -42,7 +42,7 @@ func variants(of contender) []contender {
 		all = append(all, c)
 	}
 	for _, d := range []string{"0s", "500us", "1ms", "2ms", "5ms", "10ms"} {
-		add("linger "+d, settings{Linger: d}, "pipelined", "awaited-1", "awaited-64")
+		add("linger "+d, settings{Linger: d}, "pipelined", "paced", "awaited-1", "awaited-64")
 	}
 	for _, n := range []int32{64 << 10, 256 << 10, 4 << 20} {
 		add("batches of "+size(n), settings{BatchBytes: n}, "pipelined")

@@ -19,14 +19,17 @@ type work struct {
 	name, label, group string
 	kind               kind
 	goroutines         int           // that publish
+	rate               int           // events a second that are published; 0: as many as there can be
 	handler            time.Duration // what it takes; the keys are in order, and as many at once as the client can
 	sick               int           // keys that have the poison
+	forSettings        bool          // it is for -settings alone, unless it is named
 }
 
 var works = []work{
 	{name: "pipelined", label: "publish, pipelined", group: "pipelined", kind: pipelined},
 	{name: "awaited-1", label: "publish awaited, 1 goroutine", group: "awaited-1", kind: awaited, goroutines: 1},
 	{name: "awaited-64", label: "publish awaited, 64 goroutines", group: "awaited-64", kind: awaited, goroutines: 64},
+	{name: "paced", label: "publish 10,000/s, not awaited", group: "paced", kind: pipelined, rate: 10_000, forSettings: true},
 	{name: "consume", label: "consume", group: "consume", kind: consume},
 	{name: "handler", label: "consume, 1 ms handler", group: "handler", kind: consume, handler: time.Millisecond},
 	{name: "poison-100", label: "consume, 1 ms handler, 0.1 % poison on 100 keys", group: "handler", kind: consume, handler: time.Millisecond, sick: 100},
