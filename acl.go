@@ -34,7 +34,7 @@ type Permission struct {
 	Resource  string // "topic" or "group"
 	Name      string // Kafka's, TopicPrefix included
 	Prefixed  bool   // also what only begins with Name
-	Operation string // such as "READ"; Kafka's names, of which READ, WRITE and DELETE include DESCRIBE
+	Operation string // such as "READ"; Kafka's names, of which READ, WRITE, DELETE and ALTER include DESCRIBE
 }
 
 // Permissions returns what Kafka must allow and no more, sorted and each once; topicPrefix is [Config.TopicPrefix]. Nothing of it is a right on the
@@ -50,7 +50,18 @@ func (a Access) Permissions(topicPrefix string) []Permission {
 		g.create(t)
 	}
 	slices.SortFunc(g.list, Permission.compare)
-	return slices.Compact(g.list)
+	list := slices.Compact(g.list)
+	return slices.DeleteFunc(slices.Clone(list), func(p Permission) bool {
+		return slices.ContainsFunc(list, func(q Permission) bool { return q.implies(p) })
+	})
+}
+
+// implies says whether Kafka takes another permission from p.
+func (p Permission) implies(q Permission) bool {
+	if p.Resource != q.Resource || p.Name != q.Name || p.Prefixed != q.Prefixed || q.Operation != "DESCRIBE" {
+		return false
+	}
+	return slices.Contains([]string{"READ", "WRITE", "DELETE", "ALTER"}, p.Operation)
 }
 
 // grants collects permissions.

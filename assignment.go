@@ -187,7 +187,7 @@ func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
 		return rec
 	}
 	if t.accept(); t.broken == nil {
-		rec.Key, rec.Keyed = t.raw.lane(), true
+		rec.Key, rec.Keyed = t.raw.call.lane(), true
 	}
 	return rec
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -154,9 +155,50 @@ func asDecodeError(err error) error {
 // toWire writes a Secret as it is, which only the wire does, and a json.Number as a number. fromWire reads numbers into any and
 // json.Number digit by digit, by default they would become floats, and every RFC 3339 time.
 var (
-	toWire   = json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeSecret), json.MarshalToFunc(writeNumber)))
-	fromWire = json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber), json.UnmarshalFromFunc(readTime)))
+	plainToWire = json.Deterministic(true)
+	toWire      = json.JoinOptions(plainToWire,
+		json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeSecret), json.MarshalToFunc(writeNumber))))
+	plainFromWire = json.JoinOptions()
+	fromWire      = json.WithUnmarshalers(json.JoinUnmarshalers(
+		json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber), json.UnmarshalFromFunc(readTime)))
 )
+
+// codec writes and reads the payloads of a type.
+type codec struct{ to, from json.Options }
+
+// newCodec leaves out what the type has no use for: it costs a look-up a field.
+func newCodec(t reflect.Type) codec {
+	c := codec{to: plainToWire, from: plainFromWire}
+	c.look(t, map[reflect.Type]bool{})
+	return c
+}
+
+// look looks for what needs toWire or fromWire. A type that reads or writes itself may ask for both.
+func (c *codec) look(t reflect.Type, seen map[reflect.Type]bool) {
+	if seen[t] {
+		return
+	}
+	seen[t] = true
+	switch {
+	case t == reflect.TypeFor[Secret]():
+		c.to = toWire
+	case t == reflect.TypeFor[time.Time]():
+		c.from = fromWire
+	case t == reflect.TypeFor[Decimal]():
+	case t == reflect.TypeFor[stdjson.Number](), t.Kind() == reflect.Interface, t.Implements(reflect.TypeFor[json.MarshalerTo]()),
+		reflect.PointerTo(t).Implements(reflect.TypeFor[json.MarshalerTo]()), reflect.PointerTo(t).Implements(reflect.TypeFor[json.UnmarshalerFrom]()):
+		c.to, c.from = toWire, fromWire
+	case t.Kind() == reflect.Struct:
+		for field := range t.Fields() {
+			c.look(field.Type, seen)
+		}
+	case t.Kind() == reflect.Map:
+		c.look(t.Key(), seen)
+		c.look(t.Elem(), seen)
+	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Slice, t.Kind() == reflect.Array:
+		c.look(t.Elem(), seen)
+	}
+}
 
 func writeSecret(e *jsontext.Encoder, s Secret) error {
 	return e.WriteToken(jsontext.String(string(s)))
@@ -210,21 +252,17 @@ func readTime(d *jsontext.Decoder, into *time.Time) error {
 	return errors.New("expected an RFC 3339 date-time")
 }
 
-// marshalPayload encodes a payload; it has to be an object.
-func marshalPayload(payload any) (jsontext.Value, error) {
-	value, err := json.Marshal(payload, toWire, json.Deterministic(true))
-	if err != nil {
-		return nil, asInvalid("payload", err)
+// write appends a payload.
+func (c codec) write(to *bytes.Buffer, payload any) error {
+	if err := json.MarshalWrite(to, payload, c.to); err != nil {
+		return asInvalid("payload", err)
 	}
-	if jsontext.Value(value).Kind() != '{' {
-		return nil, invalid("payload", "must be a JSON object")
-	}
-	return value, nil
+	return nil
 }
 
-// unmarshalPayload decodes a payload that has passed its schema into the topic's type.
-func unmarshalPayload(payload []byte, into any) error {
-	err := catch(func() error { return json.Unmarshal(payload, into, fromWire) }) // the type's own methods may panic
+// read decodes a payload that has passed its schema into the topic's type.
+func (c codec) read(payload []byte, into any) error {
+	err := catch(func() error { return json.Unmarshal(payload, into, c.from) }) // the type's own methods may panic
 	var panicked *panicError
 	if err == nil || errors.As(err, &panicked) {
 		return err

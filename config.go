@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -76,13 +77,37 @@ const (
 )
 
 func checkBrokers(brokers []string) error {
-	for _, b := range brokers {
-		host, port, err := net.SplitHostPort(b)
-		if n, perr := strconv.Atoi(port); err != nil || host == "" || perr != nil || n < 1 || n > 65535 {
-			return fmt.Errorf("%q is not host:port", b)
+	shown := shownBrokers(brokers)
+	for i, b := range brokers {
+		if !isHostPort(b) {
+			return fmt.Errorf("%q is not host:port", shown[i])
 		}
 	}
 	return nil
+}
+
+func isHostPort(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	n, perr := strconv.Atoi(port)
+	return err == nil && host != "" && !strings.Contains(host, "@") && perr == nil && n >= 1 && n <= 65535
+}
+
+// shownBrokers are addresses as they may be shown: before an @ there may be a password, which the list splits where it has a comma.
+func shownBrokers(brokers []string) []string {
+	if !slices.ContainsFunc(brokers, func(b string) bool { return strings.Contains(b, "@") }) {
+		return brokers
+	}
+	var shown []string
+	for _, b := range brokers {
+		switch at := strings.LastIndexByte(b, '@'); {
+		case at >= 0:
+			b = masked + b[at:]
+		case !isHostPort(b):
+			b = masked
+		}
+		shown = append(shown, b)
+	}
+	return shown
 }
 
 // withDefaults checks cfg and returns a copy with every default filled in.

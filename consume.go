@@ -167,10 +167,10 @@ var (
 
 func wrap(middleware []Middleware) RawHandler {
 	handler := func(ctx context.Context, e *RawEvent) error {
-		if e.bound == nil {
+		if e.call == nil {
 			return Permanent(errors.New("eventbus: middleware passed on another event than it was given"))
 		}
-		return e.bound(ctx)
+		return e.call.handle(ctx)
 	}
 	for _, m := range slices.Backward(middleware) {
 		handler = m(handler)

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,8 +18,8 @@ import (
 // KAFKA_PUBLISH_TIMEOUT (such as 30s), KAFKA_TLS (true or false), KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE (as
 // [TLSFiles]), KAFKA_SASL_MECHANISM (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER), KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD or
 // KAFKA_SASL_PASSWORD_FILE, KAFKA_SASL_TOKEN_FILE, and KAFKA_SASL_ALLOW_PLAINTEXT ([Config.AllowPlaintextLogin]). The files of a password or
-// a token are read at each login, so that they can be exchanged; a missing one is named by [Health]. Each error names its variable. The
-// result may be changed before [New], which checks the rest.
+// a token are read at each login, so that they can be exchanged; [Health] tells that one is missing. Each error names its variable, and shows
+// nothing of one that names a file and cannot be read: it may be the secret itself. The result may be changed before [New], which checks the rest.
 func FromEnv(service string) (Config, error) {
 	cfg := Config{Service: service, TopicPrefix: os.Getenv("KAFKA_TOPIC_PREFIX")}
 	var errs []error
@@ -46,7 +47,7 @@ func FromEnv(service string) (Config, error) {
 	}
 	if v := os.Getenv("KAFKA_SASL_ALLOW_PLAINTEXT"); v != "" {
 		if cfg.AllowPlaintextLogin, err = strconv.ParseBool(v); err != nil {
-			errs = append(errs, fmt.Errorf("KAFKA_SASL_ALLOW_PLAINTEXT: %q is not true or false", v))
+			errs = append(errs, errors.New("KAFKA_SASL_ALLOW_PLAINTEXT: expected true or false"))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -61,7 +62,7 @@ func tlsFromEnv() (*tls.Config, error) {
 	if v := os.Getenv("KAFKA_TLS"); v != "" {
 		var err error
 		if on, err = strconv.ParseBool(v); err != nil {
-			return nil, fmt.Errorf("KAFKA_TLS: %q is not true or false", v)
+			return nil, errors.New("KAFKA_TLS: expected true or false")
 		}
 	}
 	if !on {
@@ -77,22 +78,26 @@ func tlsFromEnv() (*tls.Config, error) {
 const mechanisms = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
 
 func saslFromEnv() (sasl.Mechanism, error) {
-	mechanism, token := strings.ToUpper(os.Getenv("KAFKA_SASL_MECHANISM")), os.Getenv("KAFKA_SASL_TOKEN_FILE")
-	user, password, given := passwordFromEnv()
+	mechanism := strings.ToUpper(os.Getenv("KAFKA_SASL_MECHANISM"))
+	token := &namedFile{field: "KAFKA_SASL_TOKEN_FILE", path: os.Getenv("KAFKA_SASL_TOKEN_FILE")}
+	user, password, given, err := passwordFromEnv()
+	if err = cmp.Or(err, token.check()); err != nil {
+		return nil, err
+	}
 	switch {
-	case mechanism == "" && !given && token == "":
+	case mechanism == "" && !given && token.path == "":
 		return nil, nil
 	case mechanism == "":
 		return nil, errors.New("KAFKA_SASL_MECHANISM: expected " + mechanisms + " beside what to log in with")
 	case mechanism == mechanismOAuth:
-		if token == "" || given {
+		if token.path == "" || given {
 			return nil, errors.New("KAFKA_SASL_TOKEN_FILE: OAUTHBEARER needs it, and no user name or password")
 		}
-		return OAuthBearer(func(context.Context) (Secret, error) { return secretFile(token) }), nil
+		return OAuthBearer(token.secret), nil
 	case user == "" || password == nil:
 		return nil, errors.New("KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD: both are needed with KAFKA_SASL_MECHANISM; " +
 			"in place of the latter, KAFKA_SASL_PASSWORD_FILE")
-	case token != "":
+	case token.path != "":
 		return nil, fmt.Errorf("KAFKA_SASL_TOKEN_FILE: %s takes none", mechanism)
 	}
 	if login := passwordLogin(mechanism, user, password); login != nil {
@@ -102,16 +107,16 @@ func saslFromEnv() (sasl.Mechanism, error) {
 }
 
 // passwordFromEnv returns the user name, how to get the password, nil for none or for two, and whether anything of it is given.
-func passwordFromEnv() (user string, password func() (Secret, error), given bool) {
+func passwordFromEnv() (user string, password func(context.Context) (Secret, error), given bool, err error) {
 	user = os.Getenv("KAFKA_SASL_USERNAME")
-	file, text := os.Getenv("KAFKA_SASL_PASSWORD_FILE"), Secret(os.Getenv("KAFKA_SASL_PASSWORD"))
-	switch given = user != "" || file != "" || text != ""; {
-	case file != "" && text != "":
-		return user, nil, given
-	case file != "":
-		return user, func() (Secret, error) { return secretFile(file) }, given
+	file := &namedFile{field: "KAFKA_SASL_PASSWORD_FILE", path: os.Getenv("KAFKA_SASL_PASSWORD_FILE")}
+	text := Secret(os.Getenv("KAFKA_SASL_PASSWORD"))
+	switch given = user != "" || file.path != "" || text != ""; {
+	case file.path != "" && text != "":
+	case file.path != "":
+		password = file.secret
 	case text != "":
-		return user, func() (Secret, error) { return text, nil }, given
+		password = func(context.Context) (Secret, error) { return text, nil }
 	}
-	return user, nil, given
+	return user, password, given, file.check()
 }

@@ -131,6 +131,7 @@ func ExampleMetrics() {
 	//   "retries": 0,
 	//   "schemaReports": 0,
 	//   "buffered": 0,
+	//   "undecided": 0,
 	//   "inFlight": 0,
 	//   "inFlightBytes": 0,
 	//   "parkedKeys": 0,

@@ -18,7 +18,7 @@ func EncodeForTest(e AnyEvent) (key, value []byte, err error) {
 		return nil, nil, err
 	}
 	m.stamp(context.Background(), "test-service")
-	value, err = m.encode()
+	value, _, err = m.encode()
 	return m.key, value, err
 }
 
@@ -115,4 +115,33 @@ func (i *Inflater) Held() int { return i.held }
 // Polled tells that a poll has taken what there is of a topic's first partition.
 func (i *Inflater) Polled(topic string) {
 	i.polled(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: topic, Partitions: []kgo.FetchPartition{{}}}}}})
+}
+
+// Certain says whether a record value is certainly a valid event of a topic: its check needs no validator.
+func Certain(t AnyTopic, value []byte) bool {
+	_, certain, _ := decodeEvent(t.spec(), value)
+	return certain
+}
+
+// DecodeBothForTest reads a record value as consumers do and, if that was quick, by the slow way as well.
+func DecodeBothForTest(t AnyTopic, value []byte) (quick, slow *RawEvent, err error) {
+	quick, certain, _ := decodeEvent(t.spec(), value)
+	if !certain {
+		return nil, nil, nil
+	}
+	slow, err = parseEvent(t.spec(), value)
+	return quick, slow, err
+}
+
+// TimesForTest are the times of an envelope: written, and read again.
+func TimesForTest(t time.Time) (text []byte, back time.Time, err error) {
+	text = appendTime(nil, t)
+	back, err = readWireTime(text)
+	return text, back, err
+}
+
+// HandlerContextForTest is the ctx of a try, and what ends it.
+func HandlerContextForTest(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) (context.Context, func()) {
+	c := newHandlerContext(parent, timeout, e, d)
+	return c, c.end
 }

@@ -1,6 +1,7 @@
 package eventbus
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // FoldStep is a topic and what its events do to a state: see [On].
@@ -104,7 +106,7 @@ func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]p
 
 func readPast(r *kgo.Record, step int, topic *topicSpec) past {
 	p := past{step: step, topic: r.Topic, partition: r.Partition, offset: r.Offset, at: r.Timestamp}
-	p.event, p.err = decodeEvent(topic, r.Value)
+	p.event, _, p.err = decodeEvent(topic, bytes.Clone(r.Value)) // the event may be kept for long, its batch must not
 	if p.event != nil {
 		p.at = p.event.Timestamp
 	}
@@ -126,14 +128,16 @@ func (b *Bus) keySpans(ctx context.Context, key []byte, topics []*topicSpec) (st
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, name := range names {
+		if err := known[name].denied(name, kmsg.ACLOperationRead); err != nil {
+			return nil, nil, err
+		}
+	}
 	within, err := b.limits(ctx, names...)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, name := range names {
-		if err := known[name].err; err != nil {
-			return nil, nil, fmt.Errorf("topic %s: %w", name, err)
-		}
 		s, err := within.span(name, partitionOf(name, key, int(known[name].partitions)))
 		if err != nil {
 			return nil, nil, err

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -269,14 +268,7 @@ func (b *Bus) mayUse(ctx context.Context, name string, op kmsg.ACLOperation) (to
 	if err != nil {
 		return topicInfo{}, err
 	}
-	info := known[name]
-	if info.err == nil && !info.permits(op) {
-		info.err = fmt.Errorf("%s is not allowed: %w", op, kerr.TopicAuthorizationFailed)
-	}
-	if info.err != nil {
-		return topicInfo{}, fmt.Errorf("topic %s: %w", name, info.err)
-	}
-	return info, nil
+	return known[name], known[name].denied(name, op)
 }
 
 // ask asks the cluster until it answers, ctx ends, or it turns out that waiting does not mend it.

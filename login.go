@@ -2,10 +2,11 @@ package eventbus
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,16 +38,16 @@ func OAuthBearer(source func(context.Context) (Secret, error)) sasl.Mechanism {
 const sourceTimeout = 2 * time.Second
 
 // passwordLogin logs in by user name and password, and asks for the password at each login; nil for a mechanism that it does not know.
-func passwordLogin(mechanism, user string, password func() (Secret, error)) sasl.Mechanism {
+func passwordLogin(mechanism, user string, password func(context.Context) (Secret, error)) sasl.Mechanism {
 	switch mechanism {
 	case mechanismPlain:
-		return plain.Plain(func(context.Context) (plain.Auth, error) {
-			p, err := password()
+		return plain.Plain(func(ctx context.Context) (plain.Auth, error) {
+			p, err := password(ctx)
 			return plain.Auth{User: user, Pass: string(p)}, err
 		})
 	case "SCRAM-SHA-256", "SCRAM-SHA-512":
-		auth := func(context.Context) (scram.Auth, error) {
-			p, err := password()
+		auth := func(ctx context.Context) (scram.Auth, error) {
+			p, err := password(ctx)
 			return scram.Auth{User: user, Pass: string(p)}, err
 		}
 		if mechanism == "SCRAM-SHA-256" {
@@ -61,19 +62,6 @@ const (
 	mechanismPlain = "PLAIN"
 	mechanismOAuth = "OAUTHBEARER"
 )
-
-// secretFile reads a file that holds nothing but a secret, and perhaps the end of a line.
-func secretFile(path string) (Secret, error) {
-	text, err := os.ReadFile(path) // #nosec G304 G703 -- whoever configures the login says which file
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(text), "\r\n")
-	if secret == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return Secret(secret), nil
-}
 
 // login is Config.SASL as the clients get it: it names what fails, and knows which secrets brokers have seen, so that what they answer
 // is not shown with one.
@@ -198,9 +186,11 @@ type hidden struct {
 func (e *hidden) Error() string { return e.text }
 func (e *hidden) Unwrap() error { return e.kafka }
 
-// hide masks secrets in an error's text.
+// hide masks secrets in an error's text, the longest first: one may begin like another.
 func hide(err error, secrets ...string) error {
 	text := err.Error()
+	secrets = slices.Clone(secrets)
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, s := range secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, masked)

@@ -20,6 +20,7 @@ type Metrics struct {
 	Retries       int64 `json:"retries"`       // tries after the first
 	SchemaReports int64 `json:"schemaReports"` // events that broke their schema and were handled all the same (ValidationReport)
 	Buffered      int64 `json:"buffered"`      // events handed over and not yet acknowledged
+	Undecided     int64 `json:"undecided"`     // events, published or consumed, whose check was not decided in one pass over the bytes: it took some ten times as long
 
 	// ConsumerLagTime is the largest lag of an assigned partition in time: see PartitionHealth. In JSON: seconds, consumerLagSeconds.
 	ConsumerLagTime time.Duration `json:"-"`
@@ -117,7 +118,14 @@ type Middleware func(next RawHandler) RawHandler
 type counters struct {
 	published, publishErrors, consumed, deadLettered, retries, schemaReports atomic.Int64
 	breakerOpened, detached, skipped, mapsCut, recreated                     atomic.Int64
-	tries, tryTime                                                           atomic.Int64
+	tries, tryTime, undecided                                                atomic.Int64
+}
+
+// checked counts one check of an event.
+func (c *counters) checked(certain bool) {
+	if !certain {
+		c.undecided.Add(1)
+	}
 }
 
 // tried counts one try of a handler.
@@ -134,7 +142,7 @@ func (c *counters) snapshot() Metrics {
 		MessagesPublished: c.published.Load(), MessagesConsumed: c.consumed.Load(), PublishErrors: c.publishErrors.Load(),
 		DeadLettered: c.deadLettered.Load(), Retries: c.retries.Load(), SchemaReports: c.schemaReports.Load(),
 		BreakerOpened: c.breakerOpened.Load(), Detached: c.detached.Load(), Skipped: c.skipped.Load(), MapsCut: c.mapsCut.Load(),
-		Recreated: c.recreated.Load(),
+		Recreated: c.recreated.Load(), Undecided: c.undecided.Load(),
 	}
 	if tries := c.tries.Load(); tries > 0 {
 		m.AvgProcessingTime = time.Duration(c.tryTime.Load() / tries)

@@ -100,17 +100,25 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) err
 	return b.ensure(ctx, wanted)
 }
 
-// maxMessageBytes returns the limits of topics, without those that may not be asked for: there the broker's own applies.
+// maxMessageBytes returns the limits of topics, without those that may not be asked for: there the broker's own applies. kadm would return
+// none where one is refused.
 func (b *Bus) maxMessageBytes(ctx context.Context, topics []string) map[string]int {
+	const key = "max.message.bytes"
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	for _, topic := range topics {
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{key}
+		req.Resources = append(req.Resources, r)
+	}
 	limits := map[string]int{}
-	configs, err := b.admin.DescribeTopicConfigs(ctx, topics...)
+	resp, err := bounded(ctx, func() (*kmsg.DescribeConfigsResponse, error) { return req.RequestWith(ctx, b.client) })
 	if err != nil {
 		return limits
 	}
-	for _, rc := range configs {
-		for _, c := range rc.Configs {
-			if c.Key == "max.message.bytes" {
-				limits[rc.Name], _ = strconv.Atoi(c.MaybeValue())
+	for _, r := range resp.Resources {
+		for _, c := range r.Configs {
+			if c.Name == key && c.Value != nil {
+				limits[r.ResourceName], _ = strconv.Atoi(*c.Value)
 			}
 		}
 	}
@@ -191,10 +199,18 @@ func (i topicInfo) there(op kmsg.ACLOperation) bool {
 
 // trouble is what waiting will not mend for who wants to do op; nil otherwise.
 func (i topicInfo) trouble(name string, op kmsg.ACLOperation) error {
+	if i.err == nil || isRefusal(i.err) {
+		return i.denied(name, op)
+	}
+	return nil
+}
+
+// denied is why an operation is not possible, or not allowed; nil where it is.
+func (i topicInfo) denied(name string, op kmsg.ACLOperation) error {
 	switch {
-	case isRefusal(i.err):
+	case i.err != nil:
 		return fmt.Errorf("topic %s: %w", name, i.err)
-	case i.err == nil && !i.permits(op):
+	case !i.permits(op):
 		return fmt.Errorf("topic %s: %s is not allowed: %w", name, op, kerr.TopicAuthorizationFailed)
 	}
 	return nil

@@ -195,7 +195,8 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 		return nil, err
 	}
 	m.stamp(ctx, b.cfg.Service)
-	value, err := m.encode()
+	value, certain, err := m.encode()
+	b.count.checked(certain)
 	if err != nil {
 		return nil, err
 	}

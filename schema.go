@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/dreamscape/eventbus/internal/onepass"
 	"github.com/dreamscape/eventbus/schemas"
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
@@ -82,6 +83,7 @@ func compileSchema(name string, source []byte) (*schema, error) {
 	c.Draft = jsonschema.Draft2020
 	c.AssertFormat = true
 	c.ExtractAnnotations = true // for writeOnly
+	onepass.Pin(c)
 	c.LoadURL = func(string) (io.ReadCloser, error) { return nil, errReference }
 	location := "eventbus:///" + name
 	if err := c.AddResource(location, bytes.NewReader(source)); err != nil {

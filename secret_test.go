@@ -51,6 +51,7 @@ func TestSecretShowsNothing(t *testing.T) {
 	require.NotContains(t, shown.String(), string(vaultCanary))
 	require.NotContains(t, shown.String(), fmt.Sprintf("%x", string(vaultCanary)))
 	require.Equal(t, "canary-vault", string(vaultCanary), "a conversion reveals it")
+	require.Contains(t, fmt.Sprintf("%+v", struct{ password eventbus.Secret }{vaultCanary}), "canary", "and so does fmt in an unexported field, as the documents say")
 }
 
 func TestSecretIsOnTheWireInEveryPosition(t *testing.T) {

@@ -17,7 +17,7 @@ type summary struct {
 }
 
 func (cfg Config) summary() summary {
-	s := summary{Service: cfg.Service, Brokers: cfg.Brokers, TopicPrefix: cfg.TopicPrefix, TLS: cfg.TLS != nil}
+	s := summary{Service: cfg.Service, Brokers: shownBrokers(cfg.Brokers), TopicPrefix: cfg.TopicPrefix, TLS: cfg.TLS != nil}
 	if cfg.SASL != nil {
 		s.SASL = cfg.SASL.Name()
 	}

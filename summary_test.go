@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +113,39 @@ func TestConfigShowsNoSecret(t *testing.T) {
 	}
 }
 
+// sendLoginsBack has the broker refuse every login, and say which.
+func (w *world) sendLoginsBack() {
+	w.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		return req.ResponseKind(), nil, true
+	})
+	w.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		resp.ErrorMessage = kmsg.StringPtr("who are you? " + string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes))
+		return resp, nil, true
+	})
+}
+
+// Of a secret that begins like an earlier one, the rest is hidden too.
+func TestASecretHidesNoPartOfAnother(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sendLoginsBack()
+		var login atomic.Int32
+		bus := w.bus(func(c *eventbus.Config) {
+			c.SASL = eventbus.OAuthBearer(func(context.Context) (eventbus.Secret, error) {
+				return eventbus.Secret("hunter" + strings.Repeat("2", int(login.Add(1)-1))), nil
+			})
+		})
+		for login.Load() < 4 {
+			err := bus.Publish(context.Background(), w.order("o", 1))
+			require.ErrorContains(t, err, "***")
+			require.NotContains(t, err.Error(), "***2")
+		}
+	})
+}
+
 // What a broker sends back of a login is shown without it: in errors, in health, in the log and to hooks.
 func TestARefusalShowsNoSecret(t *testing.T) {
 	for name, mechanism := range map[string]sasl.Mechanism{
@@ -119,17 +154,7 @@ func TestARefusalShowsNoSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				w.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
-					w.cluster.KeepControl()
-					return req.ResponseKind(), nil, true
-				})
-				w.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
-					w.cluster.KeepControl()
-					resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
-					resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
-					resp.ErrorMessage = kmsg.StringPtr("who are you? " + string(req.(*kmsg.SASLAuthenticateRequest).SASLAuthBytes))
-					return resp, nil, true
-				})
+				w.sendLoginsBack()
 				var log logbook
 				bus := w.bus(func(c *eventbus.Config) {
 					c.SASL, c.Logger = mechanism, log.logger()
@@ -162,6 +187,60 @@ func TestARefusalShowsNoSecret(t *testing.T) {
 				require.Contains(t, log.String(), "who are you?")
 				requireNoCanary(t, log.String())
 			})
+		})
+	}
+}
+
+// A secret that stands where a file or an address belongs is not shown: by errors, however deep one looks, and by what prints a Config.
+func TestAMisplacedSecretIsNotShown(t *testing.T) {
+	ca, err := testca.New("CA")
+	require.NoError(t, err)
+	pair, err := ca.Issue("client", time.Now().Add(time.Hour))
+	require.NoError(t, err)
+	cert, key, err := pair.Write(t.TempDir())
+	require.NoError(t, err)
+	inline, keyLine := string(pair.Key), strings.Split(string(pair.Key), "\n")[1]
+	scram := func(more ...string) []string {
+		return append([]string{"KAFKA_SASL_MECHANISM", "SCRAM-SHA-256", "KAFKA_SASL_USERNAME", "ada"}, more...)
+	}
+	for name, test := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"a key":                 {[]string{"KAFKA_TLS_CERT_FILE", cert, "KAFKA_TLS_KEY_FILE", inline}, "TLSFiles.Key: expected the name of a file"},
+		"a key of one line":     {[]string{"KAFKA_TLS_CERT_FILE", cert, "KAFKA_TLS_KEY_FILE", strings.ReplaceAll(inline, "\n", " ")}, "TLSFiles.Key: expected the name of a file"},
+		"a key in base64":       {[]string{"KAFKA_TLS_CERT_FILE", cert, "KAFKA_TLS_KEY_FILE", keyLine}, "TLSFiles.Key: the file cannot be read: "},
+		"a key for a CA":        {[]string{"KAFKA_TLS_CA_FILE", inline}, "TLSFiles.CA: expected the name of a file"},
+		"a key for a switch":    {[]string{"KAFKA_TLS", inline}, "KAFKA_TLS: expected true or false"},
+		"both in one":           {[]string{"KAFKA_TLS_CERT_FILE", inline, "KAFKA_TLS_KEY_FILE", key}, "TLSFiles.Cert: expected the name of a file"},
+		"a password":            {scram("KAFKA_SASL_PASSWORD_FILE", canary), "KAFKA_SASL_PASSWORD_FILE: the file cannot be read: "},
+		"a password of 300":     {scram("KAFKA_SASL_PASSWORD_FILE", strings.Repeat(canary, 20)), "KAFKA_SASL_PASSWORD_FILE: the file cannot be read: "},
+		"a password, two lines": {scram("KAFKA_SASL_PASSWORD_FILE", canary+"\n"), "KAFKA_SASL_PASSWORD_FILE: expected the name of a file"},
+		"a token":               {[]string{"KAFKA_SASL_MECHANISM", "OAUTHBEARER", "KAFKA_SASL_TOKEN_FILE", canary}, "KAFKA_SASL_TOKEN_FILE: the file cannot be read: "},
+		"a URL":                 {[]string{"KAFKA_BROKERS", "kafka+ssl://bob:" + canary + "@kafka:9092"}, `KAFKA_BROKERS: "***@kafka:9092" is not host:port`},
+		"a user":                {[]string{"KAFKA_BROKERS", "kafka-1:9092," + canary + "@kafka:9092"}, `KAFKA_BROKERS: "***@kafka:9092" is not host:port`},
+		"a comma in it":         {[]string{"KAFKA_BROKERS", "bob:" + canary + ",x@kafka:9092"}, `KAFKA_BROKERS: "***" is not host:port`},
+		"an @ in it":            {[]string{"KAFKA_BROKERS", "bob:x@" + canary + "@kafka:9092"}, `KAFKA_BROKERS: "***@kafka:9092" is not host:port`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i := 0; i < len(test.env); i += 2 {
+				t.Setenv(test.env[i], test.env[i+1])
+			}
+			cfg, err := eventbus.FromEnv("s")
+			if err == nil {
+				_, _, err = cfg.SASL.Authenticate(context.Background(), "kafka")
+			}
+			require.ErrorContains(t, err, test.want)
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				requireNoCanary(t, fmt.Sprintf("%+v", e), keyLine)
+			}
+			brokers := strings.Split(os.Getenv("KAFKA_BROKERS"), ",")
+			requireNoCanary(t, printed(t, err, cfg, eventbus.Config{Service: "s", Brokers: brokers}), keyLine)
+			if os.Getenv("KAFKA_BROKERS") != "" {
+				_, err = eventbus.New(eventbus.Config{Service: "s", Brokers: brokers})
+				require.ErrorContains(t, err, "is not host:port")
+				requireNoCanary(t, printed(t, err))
+			}
 		})
 	}
 }

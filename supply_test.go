@@ -1,11 +1,14 @@
 package eventbus_test
 
 import (
+	"cmp"
+	"encoding/xml"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +21,8 @@ var (
 	usesAction   = regexp.MustCompile(`(?m)^\s*(?:-\s+)?uses:\s*(.*)$`)
 	pinnedAction = regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 	pinnedTool   = regexp.MustCompile(`^[A-Z]+=[\w./-]+@v\d+\.\d+\.\d+$`)
-	pinnedMaven  = regexp.MustCompile(`^(\d[\w.-]*|\$\{[\w.-]+\})$`)
+	pinnedMaven  = regexp.MustCompile(`^\d[\w.-]*$`)
+	listedJar    = regexp.MustCompile(`^[0-9a-f]{64}  [\w.-]+\.jar$`)
 )
 
 // unpinned returns the actions of a workflow that are not named by a commit, with the version beside it.
@@ -82,15 +86,88 @@ func executables(t *testing.T, folder string) []string {
 	return found
 }
 
+// artifact is what Maven fetches.
+type artifact struct {
+	Name    string `xml:"artifactId"`
+	Version string `xml:"version"`
+}
+
+// pom is what of a pom.xml names artifacts.
+type pom struct {
+	Properties struct {
+		All []struct {
+			XMLName xml.Name
+			Text    string `xml:",chardata"`
+		} `xml:",any"`
+	} `xml:"properties"`
+	Managed []artifact `xml:"dependencyManagement>dependencies>dependency"`
+	Direct  []artifact `xml:"dependencies>dependency"`
+	Plugins []artifact `xml:"build>plugins>plugin"`
+}
+
+// unpinnedByMaven returns the artifacts of a pom that have no version of their own, by number. The plugin that the scripts call is one of them, named
+// or not: without a version, every Maven brings another.
+func unpinnedByMaven(t *testing.T, text string) []string {
+	t.Helper()
+	var p pom
+	require.NoError(t, xml.Unmarshal([]byte(text), &p))
+	properties := map[string]string{}
+	for _, property := range p.Properties.All {
+		properties["${"+property.XMLName.Local+"}"] = property.Text
+	}
+	const plugin = "maven-dependency-plugin"
+	if !slices.ContainsFunc(p.Plugins, func(a artifact) bool { return a.Name == plugin }) {
+		p.Plugins = append(p.Plugins, artifact{Name: plugin})
+	}
+	var found []string
+	for _, a := range slices.Concat(p.Managed, p.Direct, p.Plugins) {
+		version := cmp.Or(properties[a.Version], a.Version)
+		if !pinnedMaven.MatchString(version) || strings.Contains(version, "SNAPSHOT") {
+			found = append(found, a.Name)
+		}
+	}
+	return found
+}
+
+func TestWhatMavenDoesNotPinIsFound(t *testing.T) {
+	const plugin = "<build><plugins><plugin><artifactId>maven-dependency-plugin</artifactId><version>3.8.1</version></plugin></plugins></build>"
+	dependency := func(version string) string {
+		return "<dependencies><dependency><artifactId>a</artifactId>" + version + "</dependency></dependencies>"
+	}
+	for name, test := range map[string]struct {
+		text string
+		want []string
+	}{
+		"a number":               {plugin + dependency("<version>1.2.3</version>"), nil},
+		"a property":             {"<properties><a.version>1.2</a.version></properties>" + plugin + dependency("<version>${a.version}</version>"), nil},
+		"no version":             {plugin + dependency(""), []string{"a"}},
+		"a range":                {plugin + dependency("<version>[1,2)</version>"), []string{"a"}},
+		"a snapshot":             {plugin + dependency("<version>1-SNAPSHOT</version>"), []string{"a"}},
+		"another's property":     {plugin + dependency("<version>${b.version}</version>"), []string{"a"}},
+		"a range as a property":  {"<properties><v>LATEST</v></properties>" + plugin + dependency("<version>${v}</version>"), []string{"a"}},
+		"managed":                {plugin + "<dependencyManagement>" + dependency("") + "</dependencyManagement>", []string{"a"}},
+		"a plugin without one":   {strings.Replace(plugin, "<version>3.8.1</version>", "", 1), []string{"maven-dependency-plugin"}},
+		"a plugin nobody names":  {dependency("<version>1</version>"), []string{"maven-dependency-plugin"}},
+		"no version of anything": {dependency(""), []string{"a", "maven-dependency-plugin"}},
+	} {
+		require.Equal(t, test.want, unpinnedByMaven(t, "<project>"+test.text+"</project>"), name)
+	}
+}
+
 func TestMavenIsPinned(t *testing.T) {
 	for _, pom := range manifests(t)["maven"] {
-		text := readText(t, pom)
-		versions := regexp.MustCompile(`<(?:[\w.-]+\.)?version>(.*?)</`).FindAllStringSubmatch(text, -1)
-		require.NotEmpty(t, versions, pom)
-		for _, v := range versions {
-			require.Regexp(t, pinnedMaven, v[1], pom)
-			require.NotContains(t, v[1], "SNAPSHOT", pom)
+		require.Empty(t, unpinnedByMaven(t, readText(t, pom)), pom)
+		lists, err := filepath.Glob(path.Join(path.Dir(pom), "jars*.sha256"))
+		require.NoError(t, err)
+		require.NotEmpty(t, lists, "%s: what its jars have to be", pom)
+		for _, list := range lists {
+			for line := range strings.Lines(readText(t, list)) {
+				require.Regexp(t, listedJar, strings.TrimSuffix(line, "\n"), list)
+			}
 		}
+	}
+	for _, script := range executables(t, "scripts") {
+		require.NotRegexp(t, `(?m)^[^#"]*\bmvn -`, readText(t, script), "%s: lib.sh holds what Maven brings against its list", script)
 	}
 	// lib.sh overrules the broker's pom: a version that is raised in one of them only would be none.
 	version := regexp.MustCompile(`(?m)^KAFKA_VERSION=\D*([\d.]+)`).FindStringSubmatch(readText(t, "scripts/kafka.d/lib.sh"))[1]

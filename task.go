@@ -49,7 +49,8 @@ func (t *task) accept() {
 		return
 	}
 	c := t.of.consumer
-	raw, err := decodeEvent(t.of.route.topic, t.record.Value)
+	raw, certain, err := decodeEvent(t.of.route.topic, t.record.Value)
+	c.bus.count.checked(certain)
 	broken := err
 	if raw != nil && c.sub.Validation == ValidationReport {
 		err = nil
@@ -85,9 +86,8 @@ func (t *task) try() error {
 	if t.accept(); t.broken != nil {
 		return t.broken.err
 	}
-	ctx, cancel := context.WithTimeout(t.of.ctx, t.of.route.timeout)
-	defer cancel()
-	ctx = handling(ctx, t.raw, t.delivery())
+	ctx := newHandlerContext(t.of.ctx, t.of.route.timeout, t.raw, t.delivery())
+	defer ctx.end()
 	err := catch(func() error { return t.of.route.handler(ctx, t.raw) })
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return timeoutError{err}

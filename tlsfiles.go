@@ -2,11 +2,11 @@ package eventbus
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 )
 
@@ -21,16 +21,19 @@ type TLSFiles struct {
 	Key string
 }
 
-// Config reads the files and returns the configuration of a client for [Config.TLS], of TLS 1.2 or later. An error names the field and the file.
+// Config reads the files and returns the configuration of a client for [Config.TLS], of TLS 1.2 or later. An error names the field, and the file
+// once that could be read.
 //
 // Certificate and key are read again for each new connection, so that they can be exchanged while the bus runs. Where the new ones cannot
-// be used, as when one of the two is not written yet, those that were read before go on; the bus says so in its log, once, and in [Health].
+// be used, as when one of the two is not written yet or its mount hangs, those that were read before go on; the bus says so in its log, once,
+// and in [Health].
 func (f TLSFiles) Config() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
+		ca := &namedFile{field: "TLSFiles.CA", path: f.CA}
+		pem, err := ca.read(context.Background())
 		if err != nil {
-			return nil, fmt.Errorf("eventbus: TLSFiles.CA: %w", err)
+			return nil, fmt.Errorf("eventbus: %w", err)
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
@@ -43,9 +46,9 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 	if f.Cert == "" || f.Key == "" {
 		return nil, errors.New("eventbus: TLSFiles.Cert, TLSFiles.Key: both are needed, or none")
 	}
-	pair := &keyPair{cert: f.Cert, key: f.Key}
-	if err := pair.reload(); err != nil {
-		return nil, fmt.Errorf("eventbus: TLSFiles.Cert, TLSFiles.Key: %w", err)
+	pair := &keyPair{cert: &namedFile{field: "TLSFiles.Cert", path: f.Cert}, key: &namedFile{field: "TLSFiles.Key", path: f.Key}}
+	if err := pair.reload(context.Background()); err != nil {
+		return nil, fmt.Errorf("eventbus: %w", err)
 	}
 	cfg.GetClientCertificate = pair.show
 	return cfg, nil
@@ -53,7 +56,7 @@ func (f TLSFiles) Config() (*tls.Config, error) {
 
 // keyPair is a certificate and its key, in files that change.
 type keyPair struct {
-	cert, key string
+	cert, key *namedFile
 
 	mu      sync.Mutex
 	read    [2][]byte // what current was made of
@@ -62,34 +65,38 @@ type keyPair struct {
 
 // show implements [tls.Config.GetClientCertificate].
 func (p *keyPair) show(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	err := p.reload()
+	err := p.reload(asked.Context())
 	if err != nil {
 		err = fmt.Errorf("the client certificate read before goes on, the new one cannot be used: %w", err)
 	}
 	if shown, ok := asked.Context().Value(shownKey{}).(*shownCertificate); ok {
 		shown.notReloaded(err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.current, nil
 }
 
 // reload reads the files. Contents are compared, not times: a file system may keep only seconds.
-func (p *keyPair) reload() error {
-	cert, err := os.ReadFile(p.cert)
+func (p *keyPair) reload(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fileTimeout) // for both
+	defer cancel()
+	cert, err := p.cert.read(ctx)
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(p.key)
+	key, err := p.key.read(ctx)
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.current != nil && bytes.Equal(cert, p.read[0]) && bytes.Equal(key, p.read[1]) {
 		return nil
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("%s, %s: %w", p.cert, p.key, err)
+		return fmt.Errorf("TLSFiles.Cert, TLSFiles.Key: %s, %s: %w", p.cert.path, p.key.path, err)
 	}
 	p.read, p.current = [2][]byte{cert, key}, &pair
 	return nil

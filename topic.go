@@ -2,13 +2,18 @@ package eventbus
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/dreamscape/eventbus/internal/onepass"
 )
 
 // AnyTopic is a [Topic] of any payload, or a topic beside the catalogue such as the dead letters of a group. Only this package
@@ -40,7 +45,8 @@ type TopicOptions[T any] struct {
 // immutable and safe for concurrent use; its zero value is not usable.
 type Topic[T any] struct {
 	topicSpec
-	key func(T) string
+	key   func(T) string
+	codec codec // of T
 }
 
 // topicSpec is what the engine knows of a topic: everything but the payload's type.
@@ -49,6 +55,7 @@ type topicSpec struct {
 	eventType string
 	version   string
 	schema    *schema
+	checker   *onepass.Checker // nil where there is none
 	// source is the topic whose dead letters (infix dlqInfix), or redriven events (retryInfix), of group this one holds; nil for a
 	// topic of events.
 	source *topicSpec
@@ -71,7 +78,7 @@ func NewTopic[T any](name string, opts *TopicOptions[T]) *Topic[T] {
 	if err != nil {
 		panic("eventbus: NewTopic: " + err.Error())
 	}
-	return &Topic[T]{topicSpec: spec, key: opts.Key}
+	return &Topic[T]{topicSpec: spec, key: opts.Key, codec: newCodec(reflect.TypeFor[T]())}
 }
 
 func newTopicSpec(name, eventType, version string, schemaJSON []byte) (topicSpec, error) {
@@ -88,13 +95,13 @@ func newTopicSpec(name, eventType, version string, schemaJSON []byte) (topicSpec
 	if !eventVersion.MatchString(spec.version) {
 		return topicSpec{}, fmt.Errorf("topic %s: Version: %q is not MAJOR.MINOR, such as 1.0", name, version)
 	}
-	if schemaJSON == nil {
-		return spec, nil
+	if schemaJSON != nil {
+		var err error
+		if spec.schema, err = compileSchema(name, schemaJSON); err != nil {
+			return topicSpec{}, fmt.Errorf("topic %s: Schema: %w", name, err)
+		}
 	}
-	var err error
-	if spec.schema, err = compileSchema(name, schemaJSON); err != nil {
-		return topicSpec{}, fmt.Errorf("topic %s: Schema: %w", name, err)
-	}
+	spec.checker = newChecker(spec.schema)
 	return spec, nil
 }
 
@@ -123,13 +130,26 @@ func (s *topicSpec) Redact(payload []byte) []byte { return s.schema.redact(paylo
 // only: the event itself is never changed.
 func (t *Topic[T]) New(payload T) *BaseEvent[T] {
 	return &BaseEvent[T]{
-		EventID:   uuid.Must(uuid.NewV7()).String(),
+		EventID:   uuid.Must(uuid.NewV7FromReader(random{})).String(),
 		EventType: t.eventType,
 		Timestamp: time.Now().UTC().Truncate(time.Millisecond),
 		Version:   t.version,
 		Payload:   payload,
 		topic:     t,
 	}
+}
+
+// random is where event ids come from: they have to be unique, not secret, and the kernel's randomness costs more than the rest of New.
+type random struct{}
+
+// Read implements [io.Reader].
+func (random) Read(p []byte) (int, error) {
+	var b [8]byte
+	for n := 0; n < len(p); n += len(b) {
+		binary.LittleEndian.PutUint64(b[:], rand.Uint64()) // #nosec G404 -- by the runtime's ChaCha8, seeded by the kernel for each thread
+		copy(p[n:], b[:])
+	}
+	return len(p), nil
 }
 
 // Handler handles one event. nil acknowledges it; an error has it tried again by the [RetryPolicy] and then dead-lettered
@@ -168,16 +188,21 @@ func (t *Topic[T]) Handle(h Handler[T], opts *HandleOptions) Route {
 		return r
 	}
 	r.bind = func(raw *RawEvent) error {
-		e, err := t.typed(raw)
-		if err != nil {
-			return err
-		}
-		raw.bound = func(ctx context.Context) error { return h(ctx, e) }
-		raw.lane = func() string { return t.laneOf(e.Payload) }
-		return nil
+		c := &typedCall[T]{handler: h}
+		raw.call = c
+		return t.fill(&c.event, raw)
 	}
 	return r
 }
+
+// typedCall implements [call].
+type typedCall[T any] struct {
+	handler Handler[T]
+	event   BaseEvent[T]
+}
+
+func (c *typedCall[T]) handle(ctx context.Context) error { return c.handler(ctx, &c.event) }
+func (c *typedCall[T]) lane() string                     { return c.event.topic.laneOf(c.event.Payload) }
 
 // laneOf is the key of a payload, "" where the user's function panics: such events are in one lane with others.
 func (t *Topic[T]) laneOf(payload T) (key string) {
@@ -191,23 +216,25 @@ func (t *Topic[T]) laneOf(payload T) (key string) {
 // Decode reads a record value of this topic, strictly and checked against the schema, as it is done before a handler: for tests and
 // for readers beside a [Subscription]. The error is a [*DecodeError] or a [*SchemaError].
 func (t *Topic[T]) Decode(value []byte) (*BaseEvent[T], error) {
-	raw, err := decodeEvent(&t.topicSpec, value)
+	raw, _, err := decodeEvent(&t.topicSpec, value)
 	if err != nil {
 		return nil, err
 	}
 	return t.typed(raw)
 }
 
-// typed is the one place where a payload gets its type back.
 func (t *Topic[T]) typed(raw *RawEvent) (*BaseEvent[T], error) {
-	e := &BaseEvent[T]{
+	e := &BaseEvent[T]{}
+	return e, t.fill(e, raw)
+}
+
+// fill is the one place where a payload gets its type back.
+func (t *Topic[T]) fill(e *BaseEvent[T], raw *RawEvent) error {
+	*e = BaseEvent[T]{
 		EventID: raw.EventID, EventType: raw.EventType, Timestamp: raw.Timestamp, Version: raw.Version,
 		Source: raw.Source, CorrelationID: raw.CorrelationID, topic: t,
 	}
-	if err := unmarshalPayload(raw.Payload, &e.Payload); err != nil {
-		return nil, err
-	}
-	return e, nil
+	return t.codec.read(raw.Payload, &e.Payload)
 }
 
 // RawEvent is an event whose payload is still JSON: what middleware sees. The payload is shared; do not change it.

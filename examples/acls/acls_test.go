@@ -50,6 +50,23 @@ func TestServicesShareOutTheCatalogue(t *testing.T) {
 	require.Equal(t, catalogue, published)
 }
 
+// Nothing is listed that Kafka takes from another entry: who may read, write, delete or alter may also describe.
+func TestNoEntryImpliesAnother(t *testing.T) {
+	for _, p := range append(acls.Services(), acls.Operator()) {
+		list := p.Access.Permissions("")
+		for i, entry := range list {
+			for _, operation := range []string{"READ", "WRITE", "DELETE", "ALTER"} {
+				if entry.Operation == "DESCRIBE" {
+					implies := entry
+					implies.Operation = operation
+					require.NotContains(t, list, implies, "%s: %v", p.Name, entry)
+				}
+			}
+			require.NotContains(t, list[:i], entry, p.Name)
+		}
+	}
+}
+
 // Each service works with exactly its list, and without no entry of it, on kfake in virtual time. internal/itest does the same on Apache Kafka.
 func TestLockedDoors(t *testing.T) {
 	for _, s := range acls.Services() {
@@ -63,21 +80,42 @@ func TestLockedDoors(t *testing.T) {
 	}
 }
 
+// So does an operator. kfake checks everything on its list.
+func TestOperatorsDoors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		require.NoError(t, doors.Check(context.Background(), locked(t), doors.Operator()))
+	})
+}
+
 // A list with a permission too many, or one too few, is found out.
 func TestWrongListsAreFoundOut(t *testing.T) {
-	auth := acls.Services()[0]
-	for want, change := range map[string]func([]eventbus.Permission) []eventbus.Permission{
-		"needs no READ topic test.dreamscape.auth.login": func(list []eventbus.Permission) []eventbus.Permission {
+	auth, op := doors.Service{Name: acls.Services()[0].Name, Access: acls.Services()[0].Access}, doors.Operator()
+	for want, test := range map[string]struct {
+		of     doors.Service
+		change func([]eventbus.Permission) []eventbus.Permission
+	}{
+		"needs no READ topic test.dreamscape.auth.login": {auth, func(list []eventbus.Permission) []eventbus.Permission {
 			return append(list, eventbus.Permission{Resource: "topic", Name: "test.dreamscape.auth.login", Operation: "READ"})
-		},
-		"with all of its permissions: group test.dreamscape-auth-service-group": func(list []eventbus.Permission) []eventbus.Permission {
+		}},
+		"with all of its permissions: group test.dreamscape-auth-service-group": {auth, func(list []eventbus.Permission) []eventbus.Permission {
 			return slices.DeleteFunc(list, func(p eventbus.Permission) bool { return p.Resource == "group" })
-		},
+		}},
+		"needs no DESCRIBE topic test.": {op, func(list []eventbus.Permission) []eventbus.Permission {
+			i := slices.IndexFunc(list, func(p eventbus.Permission) bool { return p.Operation == "DELETE" })
+			list[i].Operation = "DESCRIBE"
+			list = append(list, list[i])
+			list[i].Operation = "DELETE"
+			return list
+		}},
+		"with all of its permissions: dreamscape.user.created.dlq.": {op, func(list []eventbus.Permission) []eventbus.Permission {
+			return slices.DeleteFunc(list, func(p eventbus.Permission) bool { return p.Operation == "DESCRIBE_CONFIGS" })
+		}},
 	} {
 		t.Run(want, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				err := doors.Check(context.Background(), locked(t), doors.Service{Name: auth.Name, Access: auth.Access, Change: change})
+				test.of.Change = test.change
+				err := doors.Check(context.Background(), locked(t), test.of)
 				require.ErrorContains(t, err, want)
 			})
 		})

@@ -31,8 +31,14 @@ type Backend struct {
 	SASL sasl.Mechanism
 }
 
-// Run runs the suite. Its topics and groups have names of their own, so a shared cluster may serve; it does not delete them.
+// Run runs the suite twice: with groups whose members share out (classic), and with groups whose broker does (consumer, KIP-848). Its topics and
+// groups have names of their own, so a shared cluster may serve; it does not delete them.
 func Run(t *testing.T, b Backend) {
+	t.Run("classic", func(t *testing.T) { runBy(t, b, eventbus.ProtocolClassic) })
+	t.Run("consumer", func(t *testing.T) { runBy(t, b, eventbus.ProtocolConsumer) })
+}
+
+func runBy(t *testing.T, b Backend, protocol eventbus.GroupProtocol) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *fixture)
@@ -55,7 +61,6 @@ func Run(t *testing.T, b Backend) {
 		{"DeadLettersOfEveryClass", deadLettersOfEveryClass},
 		{"MissingDeadLetterTopicHoldsTheOffset", missingDeadLetterTopicHoldsTheOffset},
 		{"DeadLettersGoBack", deadLettersGoBack},
-		{"DeadLettersGoBackByTheBroker", byTheBroker(deadLettersGoBack)},
 		{"HostileRecordsAreDeadLettered", hostileRecordsAreDeadLettered},
 		{"ATombstoneIsDeadLettered", aTombstoneIsDeadLettered},
 		{"ManyHeadersGoRound", manyHeadersGoRound},
@@ -68,17 +73,11 @@ func Run(t *testing.T, b Backend) {
 		{"MemberJoinsAndLeaves", memberJoinsAndLeaves},
 		{"KeysOfAPartitionRunAtOnce", keysOfAPartitionRunAtOnce},
 		{"ARestartSkipsWhatIsDone", aRestartSkipsWhatIsDone},
-		{"GroupSharesTheWorkByTheBroker", byTheBroker(groupSharesTheWork)},
-		{"MemberJoinsAndLeavesByTheBroker", byTheBroker(memberJoinsAndLeaves)},
-		{"CommittedEventsDoNotComeAgainByTheBroker", byTheBroker(committedEventsDoNotComeAgain)},
 		{"StaticMembersKeepTheirPartitions", staticMembersKeepTheirPartitions},
-		{"StaticMembersKeepTheirPartitionsByTheBroker", byTheBroker(staticMembersKeepTheirPartitions)},
 		{"MissingTopicIsNamedAndRecovers", missingTopicIsNamedAndRecovers},
 		{"FailFastNamesTheTopic", failFastNamesTheTopic},
 		{"TopicMadeAgainIsFollowed", topicMadeAgainIsFollowed},
-		{"TopicMadeAgainIsFollowedByTheBroker", byTheBroker(topicMadeAgainIsFollowed)},
 		{"TopicMadeAgainWhileNobodyRuns", topicMadeAgainWhileNobodyRuns},
-		{"TopicMadeAgainWhileNobodyRunsByTheBroker", byTheBroker(topicMadeAgainWhileNobodyRuns)},
 		{"PublishersFollowATopicMadeAgain", publishersFollowATopicMadeAgain},
 		{"FoldReadsOneKey", foldReadsOneKey},
 		{"HealthAndMetrics", healthAndMetrics},
@@ -87,7 +86,7 @@ func Run(t *testing.T, b Backend) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.run(t, newFixture(t, b))
+			test.run(t, newFixture(t, b, protocol))
 		})
 	}
 }
@@ -126,11 +125,11 @@ type fixture struct {
 // patience bounds every wait of the suite; a real cluster on a loaded machine takes its time.
 const patience = 60 * time.Second
 
-func newFixture(t *testing.T, b Backend) *fixture {
+func newFixture(t *testing.T, b Backend, protocol eventbus.GroupProtocol) *fixture {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	run := uuid.NewString()[:8]
-	f := &fixture{t: t, backend: b, run: run, ctx: ctx, group: "conf-" + run + "-group"}
+	f := &fixture{t: t, backend: b, run: run, ctx: ctx, group: "conf-" + run + "-group", protocol: protocol}
 	f.placed, f.shipped = f.topic("placed"), f.topic("shipped")
 	client, err := kgo.NewClient(f.clientOptions()...)
 	require.NoError(t, err)

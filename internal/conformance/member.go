@@ -13,14 +13,6 @@ import (
 	"github.com/dreamscape/eventbus"
 )
 
-// byTheBroker runs a test with groups that the broker shares out (KIP-848).
-func byTheBroker(run func(*testing.T, *fixture)) func(*testing.T, *fixture) {
-	return func(t *testing.T, f *fixture) {
-		f.protocol = eventbus.ProtocolConsumer
-		run(t, f)
-	}
-}
-
 // keysOfAPartitionRunAtOnce holds every handler until as many run as there are keys.
 func keysOfAPartitionRunAtOnce(t *testing.T, f *fixture) {
 	const keys = 40

@@ -1,13 +1,13 @@
-// Package doors tries services behind locked doors: each works with exactly the permissions that its Access lists, and with no one of them left
-// out. It knows no virtual time and no fake, so that the same check runs on kfake and on Apache Kafka.
+// Package doors tries services and operators behind locked doors: each works with exactly the permissions that its Access lists, and with no one
+// of them left out. It knows no virtual time and no fake, so that the same check runs on kfake and on Apache Kafka.
 package doors
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -36,7 +36,8 @@ type Backend struct {
 	Log func(format string, args ...any)
 }
 
-// Service is what is tried. Its Access handles one subscription at most.
+// Service is what is tried. Its Access publishes, and handles one subscription at most; or it is an operator's, and makes, redrives, purges
+// and reads.
 type Service struct {
 	Name   string
 	Access eventbus.Access
@@ -54,7 +55,6 @@ type house struct {
 	samples samples
 	admin   *kadm.Client
 	boss    *eventbus.Bus // of Admin
-	list    []eventbus.Permission
 	trials  int
 }
 
@@ -68,26 +68,20 @@ func Check(ctx context.Context, b Backend, s Service) error {
 	}
 	defer client.Close()
 	h.admin = kadm.NewClient(client)
-	if h.boss, err = eventbus.New(h.config(b.Admin, b.AdminPassword)); err != nil {
+	if h.boss, err = eventbus.New(h.config(b.Admin, b.AdminPassword, b.TopicPrefix)); err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		_ = h.boss.Shutdown(ctx) // what it published is acknowledged
-	}()
-	if err := h.check(ctx); err != nil {
+	defer shutdown(ctx, h.boss) // what it published is acknowledged
+	if err := h.check(ctx); err != nil || s.operates() {
 		return err
 	}
 	return h.checkByTheBroker(ctx)
 }
 
-// prepare makes the topics and the list.
-func (h *house) prepare(ctx context.Context) error {
-	if h.list = h.Access.Permissions(h.TopicPrefix); h.Change != nil {
-		h.list = h.Change(h.list)
-	}
-	return h.boss.EnsureTopics(ctx, h.topics()...)
+func shutdown(ctx context.Context, bus *eventbus.Bus) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_ = bus.Shutdown(ctx) // an event that was refused is given up by it
 }
 
 // checkByTheBroker tries the complete list with a group that the broker shares out (KIP-848), which is another one: a group keeps its protocol.
@@ -97,11 +91,7 @@ func (h *house) checkByTheBroker(ctx context.Context) error {
 		h.Access.Handles[i].Group += ".by-the-broker"
 		h.Access.Handles[i].Protocol = eventbus.ProtocolConsumer
 	}
-	err := h.prepare(ctx)
-	if err == nil {
-		err = h.try(ctx, h.list)
-	}
-	if err != nil {
+	if err := h.newTrial().try(ctx); err != nil {
 		return fmt.Errorf("%s with all of its permissions, its group shared out by the broker: %w", h.Name, err)
 	}
 	return nil
@@ -121,21 +111,19 @@ func (h *house) topics() []eventbus.AnyTopic {
 }
 
 func (h *house) check(ctx context.Context) error {
-	err := h.prepare(ctx)
-	if err == nil {
-		err = h.try(ctx, h.list)
-	}
-	if err != nil {
+	all := h.newTrial()
+	if err := all.try(ctx); err != nil {
 		return fmt.Errorf("%s with all of its permissions: %w", h.Name, err)
 	}
 	var errs []error
-	for i, p := range h.list {
-		without := slices.Delete(slices.Clone(h.list), i, i+1)
-		err := h.try(ctx, without)
+	for i := range all.list {
+		t := h.newTrial()
+		p := t.leaveOut(i)
+		err := t.try(ctx)
 		switch {
 		case err == nil:
 			errs = append(errs, fmt.Errorf("%s needs no %v: it works without", h.Name, p))
-		case !strings.Contains(err.Error(), p.Name):
+		case !Names(err, p):
 			errs = append(errs, fmt.Errorf("%s without %v: the error names something else: %w", h.Name, p, err))
 		default:
 			h.Log("without %v: %v", p, err)
@@ -144,23 +132,23 @@ func (h *house) check(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// try has the service work with some permissions, as a user that nobody was before.
-func (h *house) try(ctx context.Context, list []eventbus.Permission) error {
-	h.trials++
-	user := fmt.Sprintf("%s%s-%d", h.TopicPrefix, h.Name, h.trials)
-	password := user + "-secret"
-	if err := h.admit(ctx, user, password, list); err != nil {
-		return fmt.Errorf("admitting %s: %w", user, err)
+// Names says whether an error names what a permission is for, and not only what has a name that begins like it.
+func Names(err error, p eventbus.Permission) bool {
+	if err == nil {
+		return false
 	}
-	t := &trial{house: h, user: user, password: password, silence: h.Silence, seen: map[string]int{}}
-	if t.complete = len(list) == len(h.list); t.complete {
-		t.silence = patience
+	end := "($|[^a-zA-Z0-9._-])"
+	if p.Prefixed {
+		end = ""
 	}
-	return t.work(ctx)
+	return regexp.MustCompile(`\b` + p.Resource + " " + regexp.QuoteMeta(p.Name) + end).MatchString(err.Error())
 }
 
-// admit makes a user and waits until brokers know what it may do: both reach them asynchronously.
+// admit makes a user and waits until brokers know what it may do: both reach them asynchronously, in the order in which they are made. What
+// they do not tell of comes first.
 func (h *house) admit(ctx context.Context, user, password string, list []eventbus.Permission) error {
+	told := slices.DeleteFunc(slices.Clone(list), func(p eventbus.Permission) bool { return !isTold(p, list) })
+	list = append(slices.DeleteFunc(slices.Clone(list), func(p eventbus.Permission) bool { return isTold(p, list) }), told...)
 	made, err := h.admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{
 		{User: user, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: password},
 	})
@@ -187,7 +175,14 @@ func (h *house) admit(ctx context.Context, user, password string, list []eventbu
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return until(ctx, "its permissions are known", func() (bool, error) { return h.knows(ctx, user, password, list), nil })
+	return until(ctx, "its permissions are known", func() (bool, error) { return h.knows(ctx, user, password, told), nil })
+}
+
+// isTold says whether brokers tell a user of a permission: the list has to allow it to describe what that is for.
+func isTold(p eventbus.Permission, list []eventbus.Permission) bool {
+	return p.Resource == "group" || slices.ContainsFunc(list, func(q eventbus.Permission) bool {
+		return q.Resource == p.Resource && q.Name == p.Name && q.Operation != "CREATE" && q.Operation != "DESCRIBE_CONFIGS"
+	})
 }
 
 // knows says whether the user may do what is listed, as far as brokers tell of topics and groups (KIP-430).

@@ -1,26 +1,38 @@
 package doors
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/dreamscape/eventbus"
 )
 
-// samples make an event of each of DreamScape's topics, by the topic's name.
-type samples map[string]func(correlationID string) eventbus.AnyEvent
+// samples are of each of DreamScape's topics, by the topic's name.
+type samples map[string]topicSample
+
+// topicSample makes an event of a topic, and counts those of a key that it has.
+type topicSample struct {
+	event func(correlationID string) eventbus.AnyEvent
+	count func(ctx context.Context, bus *eventbus.Bus, key string) (int, error)
+}
 
 func sample[T any](s samples, topic *eventbus.Topic[T], payload T) {
-	s[topic.Name()] = func(correlationID string) eventbus.AnyEvent {
-		e := topic.New(payload)
-		e.CorrelationID = correlationID
-		return e
+	s[topic.Name()] = topicSample{
+		event: func(correlationID string) eventbus.AnyEvent {
+			e := topic.New(payload)
+			e.CorrelationID = correlationID
+			return e
+		},
+		count: func(ctx context.Context, bus *eventbus.Bus, key string) (int, error) {
+			return eventbus.Fold(ctx, bus, key, 0, eventbus.On(topic, func(n int, _ *eventbus.BaseEvent[T]) int { return n + 1 }))
+		},
 	}
 }
 
 // event is a sample of a topic.
 func (s samples) event(topic eventbus.AnyTopic, correlationID string) (eventbus.AnyEvent, error) {
-	build := s[topic.Name()]
+	build := s[topic.Name()].event
 	if build == nil {
 		return nil, fmt.Errorf("there is no sample for topic %s", topic.Name())
 	}

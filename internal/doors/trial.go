@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 type trial struct {
 	*house
 	user, password string
+	prefix         string // an operator makes topics that are not there, so each trial has others
+	list           []eventbus.Permission
 	complete       bool // with all permissions
 	silence        time.Duration
 
@@ -23,10 +26,45 @@ type trial struct {
 	seen map[string]int // how often a handler was done with what, by correlation id, topic and what it was
 }
 
+// newTrial is one with all permissions, as a user that nobody was before.
+func (h *house) newTrial() *trial {
+	h.trials++
+	user := fmt.Sprintf("%s%s-%d", h.TopicPrefix, h.Name, h.trials)
+	t := &trial{house: h, user: user, password: user + "-secret", prefix: h.TopicPrefix, complete: true, silence: patience, seen: map[string]int{}}
+	if h.operates() {
+		t.prefix = fmt.Sprintf("%s%d.", h.TopicPrefix, h.trials)
+	}
+	if t.list = h.Access.Permissions(t.prefix); h.Change != nil {
+		t.list = h.Change(t.list)
+	}
+	return t
+}
+
+// leaveOut takes a permission from the list.
+func (t *trial) leaveOut(i int) eventbus.Permission {
+	p := t.list[i]
+	t.list, t.complete, t.silence = slices.Delete(t.list, i, i+1), false, t.Silence
+	return p
+}
+
+// try has the service work.
+func (t *trial) try(ctx context.Context) error {
+	if err := t.admit(ctx, t.user, t.password, t.list); err != nil {
+		return fmt.Errorf("admitting %s: %w", t.user, err)
+	}
+	if t.operates() {
+		return t.operate(ctx)
+	}
+	if err := t.boss.EnsureTopics(ctx, t.topics()...); err != nil {
+		return err
+	}
+	return t.work(ctx)
+}
+
 // config is that of a bus which logs in as somebody.
-func (h *house) config(user, password string) eventbus.Config {
+func (h *house) config(user, password, prefix string) eventbus.Config {
 	cfg := h.Bus
-	cfg.Service, cfg.TopicPrefix, cfg.SASL = user, h.TopicPrefix, login(user, password)
+	cfg.Service, cfg.TopicPrefix, cfg.SASL = user, prefix, login(user, password)
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.Retry = eventbus.RetryPolicy{Initial: time.Millisecond, OutageHold: -1}
 	return cfg
@@ -78,7 +116,7 @@ func (t *trial) work(ctx context.Context) error {
 
 // session runs the service, from its start to its end.
 func (t *trial) session(ctx context.Context, steps ...func(context.Context, *eventbus.Bus) error) error {
-	cfg := t.config(t.user, t.password)
+	cfg := t.config(t.user, t.password, t.prefix)
 	cfg.Middleware = []eventbus.Middleware{t.handle}
 	bus, err := eventbus.New(cfg)
 	if err != nil {
@@ -89,9 +127,7 @@ func (t *trial) session(ctx context.Context, steps ...func(context.Context, *eve
 	defer func() {
 		cancel()
 		ended.Wait()
-		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		_ = bus.Shutdown(down) // an event that was refused is given up by it
+		shutdown(ctx, bus)
 	}()
 	if t.complete {
 		if err := bus.EnsureTopics(ctx, t.topics()...); err != nil {
@@ -116,8 +152,12 @@ func (t *trial) publishes(ctx context.Context, bus *eventbus.Bus) error {
 		if err != nil {
 			return err
 		}
-		if err := bus.Publish(ctx, e); err != nil {
-			return fmt.Errorf("topic %s%s: %w", t.TopicPrefix, topic.Name(), err)
+		err = bus.Publish(ctx, e)
+		if Names(err, eventbus.Permission{Resource: "topic", Name: topic.Name()}) { // publishers know it by that
+			err = fmt.Errorf("topic %s%s: %w", t.TopicPrefix, topic.Name(), err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

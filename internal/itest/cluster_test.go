@@ -53,9 +53,9 @@ func protocolName(p eventbus.GroupProtocol) string {
 // fault is one way to hurt.
 type fault struct {
 	name string
-	// hurt does it and returns when it is over, with how long of that nothing could work.
-	hurt func(*run) (down time.Duration)
-	// bound is how long publishing, and handling, may stand still beyond that. 0: it is only measured.
+	// hurt does it, returns when it is over, and says in the run's harm what could not work meanwhile.
+	hurt func(*run)
+	// bound is how long publishing, and handling, of a partition may stand still beyond that. 0: it is only measured.
 	bound time.Duration
 	// trouble says that what brokers do explains repetitions.
 	trouble bool
@@ -77,8 +77,10 @@ var faults = []fault{
 	{"members killed in mid-batch", (*run).killMembers, afterKill, false, true},
 	{"members joining and leaving every second", (*run).churn, afterKill, false, true},
 	{"connections to one broker cut for 20 s", (*run).cut, afterKill, true, false},
+	{"connections to the coordinator cut for 20 s", (*run).cutCoordinator, afterKill, true, false},
 	{"500 ms more each way for 20 s", (*run).slow, afterKill, true, false},
 	{"one broker's bytes swallowed for 20 s", (*run).swallow, afterKill, true, false},
+	{"the coordinator's bytes swallowed for 20 s", (*run).swallowCoordinator, afterKill, true, false},
 	{"one member's bytes swallowed for 20 s", (*run).isolate, afterKill, true, true},
 }
 
@@ -159,6 +161,7 @@ type run struct {
 	started    int
 	books      []string
 	book       *book // this process's own
+	harm       harm
 }
 
 func (c *cluster) newRun(t *testing.T, f fault, byGroup eventbus.GroupProtocol) *run {
@@ -207,14 +210,14 @@ func (r *run) play() verdict {
 	for range publishers {
 		r.publishers = append(r.publishers, r.start(false))
 	}
-	load, hurt := r.underLoad()
+	load := r.underLoad()
 	r.drain()
 	for _, m := range r.members {
 		m.end()
 	}
 	stop()
 	<-watching
-	return r.judge(load, hurt)
+	return r.judge(load)
 }
 
 // prepare makes the topics, and has the group's sessions be short where the broker decides that.
@@ -268,21 +271,21 @@ func (r *run) startVia(member bool, proxies []*proxy) *process {
 }
 
 // underLoad waits until everybody works, hurts, and ends the load some seconds after the fault.
-func (r *run) underLoad() (load, hurt window) {
+func (r *run) underLoad() (load window) {
 	eventually(r.t, 2*time.Minute, "every partition is handled", func(context.Context) bool { return r.watch.handled() == partitions })
 	load.from = now()
-	hurt.from = now()
+	r.harm.from = now()
 	if r.fault.trouble {
 		r.book.add(ledger.Entry{Kind: ledger.TroubleBegan, Detail: r.fault.name})
 	}
-	hurt.down = r.fault.hurt(r)
-	hurt.to = now()
+	r.fault.hurt(r)
+	r.harm.to = now()
 	r.wait(aftermath)
 	load.to = now()
 	for _, p := range r.publishers {
 		p.end()
 	}
-	return load, hurt
+	return load
 }
 
 // aftermath is how long the load goes on after a fault.
@@ -359,9 +362,9 @@ func (r *run) readTopic(topic string, found func(*kgo.Record)) {
 	}
 }
 
-func (r *run) judge(load, hurt window) verdict {
+func (r *run) judge(load window) verdict {
 	entries := r.entries()
-	v := judge(entries, load, hurt)
+	v := judge(entries, load, r.harm)
 	findings := v.report.Findings
 	summary, _, _ := strings.Cut(v.report.String(), "\n")
 	r.t.Logf("%s; doubled in the log %d, out of order in the log %d, may come again %d; stalls: publishing %v, handling %v", summary,
@@ -371,6 +374,7 @@ func (r *run) judge(load, hurt window) verdict {
 	require.Zero(r.t, v.doubled, "events doubled in the log")
 	require.Zero(r.t, v.mixed, "events of a key out of order in the log")
 	require.LessOrEqual(r.t, v.report.Repeated, v.inFlight, "handled again, of those in flight")
+	require.Empty(r.t, v.strange[:min(3, len(v.strange))], "the first of %d that were handled again and had not been in flight", len(v.strange))
 	if r.fault.bound > 0 {
 		require.LessOrEqual(r.t, v.publish, r.fault.bound, "publishing stood still")
 		require.LessOrEqual(r.t, v.handle, r.fault.bound, "handling stood still")

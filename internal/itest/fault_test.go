@@ -4,13 +4,19 @@ import (
 	"context"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/dreamscape/eventbus/internal/ledger"
 )
 
 // calm hurts nobody: what the others are held against.
-func (r *run) calm() time.Duration {
-	r.wait(10 * time.Second)
-	return 0
+func (r *run) calm() { r.wait(10 * time.Second) }
+
+// strike does what takes something away, from a member or, where none is named, from all.
+func (r *run) strike(member string, take func()) {
+	began := now()
+	take()
+	r.harm.strikes = append(r.harm.strikes, strike{window{began, now()}, member})
 }
 
 // coordinator is the broker, from 1, that coordinates the group; it leads a third of the partitions too.
@@ -24,44 +30,66 @@ func (r *run) coordinator() int {
 	return int(node)
 }
 
-func (r *run) killBroker() time.Duration   { return r.without("kill", 20*time.Second, "start") }
-func (r *run) freezeBroker() time.Duration { return r.without("pause", 50*time.Second, "resume") }
+// bystander leads a third of the partitions and does not coordinate the group.
+func (r *run) bystander() int { return r.coordinator()%len(r.brokers) + 1 }
+
+// ledBy are the partitions that a broker leads.
+func (r *run) ledBy(broker int) map[int32]bool {
+	led := map[int32]bool{}
+	eventually(r.t, time.Minute, "every partition has a leader", func(ctx context.Context) bool {
+		topics, err := r.admin.ListTopics(ctx, r.topic)
+		if err != nil || topics.Error() != nil {
+			return false
+		}
+		for _, p := range topics[r.topic].Partitions {
+			if p.Leader < 0 {
+				return false
+			}
+			led[p.Partition] = int(p.Leader) == broker
+		}
+		return len(led) == partitions
+	})
+	return led
+}
+
+func (r *run) killBroker()   { r.without("kill", 20*time.Second, "start") }
+func (r *run) freezeBroker() { r.without("pause", 50*time.Second, "resume") }
 
 // without takes the coordinator away by one command, and brings it back by another.
-func (r *run) without(away string, d time.Duration, back string) time.Duration {
+func (r *run) without(away string, d time.Duration, back string) {
 	n := r.coordinator()
-	r.command(away, n)
+	r.strike("", func() { r.command(away, n) })
 	r.wait(d)
 	r.command(back, n)
 	r.healed(r.t)
-	return 0
 }
 
-func (r *run) roll() time.Duration {
+func (r *run) roll() {
 	for n := 1; n <= len(r.brokers); n++ {
-		r.command("stop", n)
+		r.strike("", func() { r.command("stop", n) })
 		r.command("start", n)
 		r.healed(r.t)
 	}
-	return 0
 }
 
-func (r *run) killAll() time.Duration {
-	for n := range r.brokers {
-		r.command("kill", n+1)
-	}
+// killAll leaves nothing that could work, until the second broker answers: two replicas are enough.
+func (r *run) killAll() {
+	r.strike("", func() {
+		for n := range r.brokers {
+			r.command("kill", n+1)
+		}
+	})
 	began := now()
 	r.wait(60 * time.Second)
-	for n := range r.brokers {
-		r.command("start", n+1)
-	}
-	down := now() - began // the last of them answers only now
+	r.command("start", 1)
+	r.command("start", 2)
+	r.harm.outages = append(r.harm.outages, outage{window: window{began, now()}})
+	r.command("start", 3)
 	r.healed(r.t)
-	return down
 }
 
 // killMembers kills one member after the other; another process takes each one's place.
-func (r *run) killMembers() time.Duration {
+func (r *run) killMembers() {
 	for i := range r.members {
 		m := r.members[i]
 		m.kill()
@@ -69,11 +97,10 @@ func (r *run) killMembers() time.Duration {
 		r.members[i] = r.start(true)
 		r.wait(10 * time.Second)
 	}
-	return 0
 }
 
 // churn has a member join and another one leave each second, beside those that stay.
-func (r *run) churn() time.Duration {
+func (r *run) churn() {
 	guests := []*process{r.start(true), r.start(true)}
 	for range 30 {
 		guests = append(guests, r.start(true))
@@ -85,28 +112,43 @@ func (r *run) churn() time.Duration {
 	for _, g := range guests {
 		g.end()
 	}
-	return 0
 }
 
 const proxyFault = 20 * time.Second
 
-func (r *run) byProxy(m manner, brokers ...*proxy) time.Duration {
+// byProxy has proxies do that for a while, and returns when.
+func (r *run) byProxy(m manner, via ...*proxy) window {
 	began := now()
-	for _, p := range brokers {
+	for _, p := range via {
 		p.set(m)
 	}
 	r.wait(proxyFault)
-	for _, p := range brokers {
+	for _, p := range via {
 		p.set(passes)
 	}
-	return now() - began
+	return window{began, now()}
 }
 
-func (r *run) cut() time.Duration     { return r.byProxy(cuts, r.via[r.coordinator()-1]) }
-func (r *run) swallow() time.Duration { return r.byProxy(swallows, r.via[r.coordinator()-1]) }
+func (r *run) cut()                { r.unreached(cuts, r.bystander()) }
+func (r *run) cutCoordinator()     { r.unreached(cuts, r.coordinator()) }
+func (r *run) swallow()            { r.unreached(swallows, r.bystander()) }
+func (r *run) swallowCoordinator() { r.unreached(swallows, r.coordinator()) }
+
+// unreached has nobody reach a broker that is well, so that nobody takes its place: what it leads waits for it. Where it coordinates the group,
+// nobody may handle anything either, once SessionTimeout has passed: for all that a member knows, others have its partitions.
+func (r *run) unreached(m manner, broker int) {
+	led, coordinates := r.ledBy(broker), r.coordinator() == broker
+	r.strike("", func() {})
+	w := r.byProxy(m, r.via[broker-1])
+	r.harm.outages = append(r.harm.outages, outage{window: w, of: led})
+	if coordinates {
+		r.harm.outages = append(r.harm.outages, outage{window: window{w.from + sessionTimeout, w.to}, handling: true})
+	}
+	require.Equal(r.t, led, r.ledBy(broker), "nobody has taken its place")
+}
 
 // isolate swallows what one member says and hears, while all others are well: the group gives its partitions to them.
-func (r *run) isolate() time.Duration {
+func (r *run) isolate() {
 	var via []*proxy
 	for _, b := range r.brokers {
 		via = append(via, newProxy(r.t, b))
@@ -115,12 +157,11 @@ func (r *run) isolate() time.Duration {
 	r.members = append(r.members, m)
 	eventually(r.t, time.Minute, "it has partitions", func(context.Context) bool { return r.watch.owns(m.role.Name) })
 	r.wait(3 * time.Second)
+	r.strike(m.role.Name, func() {})
 	r.byProxy(swallows, via...)
-	return 0
 }
 
-// slow delays everybody; things go on meanwhile.
-func (r *run) slow() time.Duration {
-	_ = r.byProxy(delays, r.via...)
-	return 0
+// slow delays everybody; things go on meanwhile, and commits lag behind all the time.
+func (r *run) slow() {
+	r.strike("", func() { r.byProxy(delays, r.via...) })
 }

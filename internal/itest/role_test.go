@@ -165,9 +165,6 @@ type handler struct {
 	book *book
 }
 
-// sessionTimeout is short, so that a killed member's partitions are given on soon.
-const sessionTimeout = 6 * time.Second
-
 func (r role) handle(ctx context.Context, b *book) error {
 	h := &handler{r, b}
 	bus, err := eventbus.New(r.config(eventbus.Hooks{}, kgo.WithHooks(h)))

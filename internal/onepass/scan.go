@@ -32,13 +32,12 @@ type Span struct {
 
 // scan is one pass.
 type scan struct {
-	data     []byte
-	captured []Span
-	depth    int
-	steps    int
-	again    int64 // bytes read again
-	open     int   // how many of names are in use
-	names    [maxNames]name
+	data  []byte
+	depth int
+	steps int
+	again int64 // bytes read again
+	open  int   // how many of names are in use
+	names [maxNames]name
 }
 
 // name is the place of one.
@@ -54,8 +53,8 @@ func (c *Checker) Scan(text []byte, captured []Span) bool {
 	if len(text) > math.MaxInt32 {
 		return false
 	}
-	s := scan{data: text, captured: captured}
-	at := s.value(c.root, s.space(0))
+	s := scan{data: text}
+	at := s.value(c.root, s.space(0), captured)
 	return at != uncertain && s.space(at) == len(text)
 }
 
@@ -74,8 +73,9 @@ func (s *scan) at(i int) byte {
 	return 0
 }
 
-// value reads the value that begins at start, and returns where it ends. A nil node is anything.
-func (s *scan) value(n *node, start int) int {
+// value reads the value that begins at start, and returns where it ends. A nil node is anything. captured is nil but for the root's value: it is not a
+// field, or it would be on the heap with what the formats are given.
+func (s *scan) value(n *node, start int, captured []Span) int {
 	if n == nil {
 		n = anything
 	}
@@ -84,9 +84,9 @@ func (s *scan) value(n *node, start int) int {
 	if n.opaque || s.depth > maxDepth || s.steps > maxSteps {
 		return uncertain
 	}
-	end := s.one(n, start)
+	end := s.one(n, start, captured)
 	for _, also := range n.also {
-		if s.again += int64(end - start); end == uncertain || s.again/maxAgain > int64(len(s.data)) || s.value(also, start) != end {
+		if s.again += int64(end - start); end == uncertain || s.again/maxAgain > int64(len(s.data)) || s.value(also, start, nil) != end {
 			return uncertain
 		}
 	}
@@ -97,13 +97,13 @@ func (s *scan) value(n *node, start int) int {
 var anything = newNode()
 
 // one reads a value by the keywords of one schema.
-func (s *scan) one(n *node, start int) int {
+func (s *scan) one(n *node, start int, captured []Span) int {
 	switch c := s.at(start); c {
 	case '{':
 		if !n.types.has(kindObject) || n.enums != nil {
 			return uncertain
 		}
-		return s.object(n, start)
+		return s.object(n, start, captured)
 	case '[':
 		if !n.types.has(kindArray) || n.enums != nil {
 			return uncertain
@@ -144,7 +144,7 @@ func (s *scan) literal(start int, text string, allowed bool) int {
 	return start + len(text)
 }
 
-func (s *scan) object(n *node, at int) int {
+func (s *scan) object(n *node, at int, captured []Span) int {
 	base, seen, count := s.open, uint64(0), 0
 	at = s.space(at + 1)
 	if s.at(at) == '}' {
@@ -174,11 +174,11 @@ func (s *scan) object(n *node, at int) int {
 			return uncertain
 		}
 		start := s.space(at + 1)
-		if at = s.value(inner, start); at == uncertain {
+		if at = s.value(inner, start, nil); at == uncertain {
 			return uncertain
 		}
-		if capture != notCaptured && s.captured != nil {
-			s.capture(capture, start, at)
+		if capture != notCaptured && captured != nil {
+			captured[capture] = s.span(start, at)
 		}
 		at = s.space(at)
 		switch s.at(at) {
@@ -222,12 +222,11 @@ func (s *scan) close(n *node, seen uint64, count, at int) int {
 	return at + 1
 }
 
-func (s *scan) capture(i, start, end int) {
-	span := Span{Start: start, End: end}
+func (s *scan) span(start, end int) Span {
 	if s.data[start] == '"' && bytes.IndexByte(s.data[start:end], '\\') < 0 {
-		span = Span{Start: start + 1, End: end - 1, Plain: true}
+		return Span{Start: start + 1, End: end - 1, Plain: true}
 	}
-	s.captured[i] = span
+	return Span{Start: start, End: end}
 }
 
 func (s *scan) array(n *node, at int) int {
@@ -242,7 +241,7 @@ func (s *scan) array(n *node, at int) int {
 			inner = n.prefix[count]
 		}
 		count++
-		if at = s.value(inner, at); at == uncertain {
+		if at = s.value(inner, at, nil); at == uncertain {
 			return uncertain
 		}
 		at = s.space(at)

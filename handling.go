@@ -1,0 +1,87 @@
+package eventbus
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// handlerContext is the ctx of one try of a handler. It is that of its assignment, with a deadline and with what is being handled. What a deadline
+// costs, a timer and its place among the assignment's contexts, is only paid by a handler that asks for Done.
+type handlerContext struct {
+	context.Context // the assignment's
+	deadline        time.Time
+	delivery        Delivery
+	event           *RawEvent
+
+	mu     sync.Mutex
+	ended  bool
+	inner  context.Context // nil: nobody has asked for Done
+	cancel context.CancelFunc
+}
+
+func newHandlerContext(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) *handlerContext {
+	return &handlerContext{Context: parent, deadline: time.Now().Add(timeout), delivery: d, event: e}
+}
+
+// Deadline implements [context.Context].
+func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done implements [context.Context].
+func (c *handlerContext) Done() <-chan struct{} { return c.timed().Done() }
+
+// Err implements [context.Context].
+func (c *handlerContext) Err() error {
+	c.mu.Lock()
+	quiet := c.inner == nil && !c.ended && c.Context.Err() == nil && time.Now().Before(c.deadline)
+	c.mu.Unlock()
+	if quiet {
+		return nil
+	}
+	return c.timed().Err()
+}
+
+// Value implements [context.Context].
+func (c *handlerContext) Value(key any) any {
+	switch key.(type) {
+	case deliveryKey:
+		return c.delivery
+	case causationKey:
+		return c.event.EventID
+	case correlationKey:
+		return c.event.CorrelationID
+	}
+	c.mu.Lock()
+	inner := c.inner
+	c.mu.Unlock()
+	if inner != nil {
+		return inner.Value(key) // where the standard library looks for what it can cancel
+	}
+	return c.Context.Value(key)
+}
+
+// timed returns a context that ends when the try does.
+func (c *handlerContext) timed() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		c.inner, c.cancel = context.WithDeadline(c.Context, c.deadline)
+		if c.ended {
+			c.cancel()
+		}
+	}
+	return c.inner
+}
+
+// end ends it, as the try has.
+func (c *handlerContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}
+
+// String implements [fmt.Stringer]: what a context derived from it prints.
+func (c *handlerContext) String() string { return "eventbus.handlerContext" }

@@ -1,0 +1,264 @@
+package eventbus
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/dreamscape/eventbus/internal/onepass"
+)
+
+// The members of the envelope, with DreamScape's names.
+const (
+	memberEventID = iota
+	memberEventType
+	memberTimestamp
+	memberVersion
+	memberSource
+	memberPayload
+	memberCorrelationID
+	members
+)
+
+var memberNames = [members]string{"eventId", "eventType", "timestamp", "version", "source", "payload", "correlationId"}
+
+// newChecker returns what says of a topic's events that they are certainly valid.
+func newChecker(payload *schema) *onepass.Checker {
+	c := envelopeChecker()
+	if payload != nil {
+		c = c.Within(memberNames[memberPayload], onepass.Compile(payload.compiled))
+	}
+	return c
+}
+
+var envelopeChecker = sync.OnceValue(func() *onepass.Checker { return onepass.Compile(envelopeSchema().compiled, memberNames[:]...) })
+
+// scan says whether a record value is certainly a valid event of the topic, and where its members are.
+func (s *topicSpec) scan(value []byte, at *[members]onepass.Span) bool {
+	if s.checker == nil || !s.checker.Scan(value, at[:]) {
+		return false
+	}
+	for i, span := range at {
+		if i != memberPayload && !span.Plain && span.End > 0 {
+			return false
+		}
+	}
+	return string(text(value, at[memberEventType])) == s.eventType
+}
+
+func text(value []byte, at onepass.Span) []byte { return value[at.Start:at.End] }
+
+// encode writes the record value and checks it just as a reader will. certain says that this was quick.
+func (m message) encode() (value []byte, certain bool, err error) {
+	if m.env.eventType != m.topic.eventType {
+		return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, invalid("eventType", "must be "+m.topic.eventType))
+	}
+	buf := scratches.Get().(*bytes.Buffer)
+	defer putScratch(buf)
+	if err := m.write(buf); err != nil {
+		return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
+	}
+	var at [members]onepass.Span
+	if certain = m.topic.scan(buf.Bytes(), &at); !certain {
+		if _, err := checkEvent(m.topic, buf.Bytes()); err != nil {
+			return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
+		}
+	}
+	return bytes.Clone(buf.Bytes()), certain, nil
+}
+
+// scratches are what events are encoded into before it is known how long they are.
+var scratches = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxScratch is how large one may be to be kept.
+const maxScratch = 64 << 10
+
+func putScratch(buf *bytes.Buffer) {
+	if buf.Cap() <= maxScratch {
+		buf.Reset()
+		scratches.Put(buf)
+	}
+}
+
+func (m message) write(to *bytes.Buffer) error {
+	b := to.AvailableBuffer()
+	b = append(b, `{"eventId":`...)
+	b, err1 := jsontext.AppendQuote(b, m.env.eventID)
+	b = append(b, `,"eventType":`...)
+	b, err2 := jsontext.AppendQuote(b, m.env.eventType)
+	b = append(b, `,"timestamp":"`...)
+	b = appendTime(b, m.env.timestamp)
+	b = append(b, `","version":`...)
+	b, err3 := jsontext.AppendQuote(b, m.env.version)
+	b = append(b, `,"source":`...)
+	b, err4 := jsontext.AppendQuote(b, m.env.source)
+	b = append(b, `,"payload":`...)
+	to.Write(b)
+	start := to.Len()
+	if err := m.event.writePayload(to); err != nil {
+		return err
+	}
+	if to.Bytes()[start] != '{' {
+		return invalid("payload", "must be a JSON object")
+	}
+	b = to.AvailableBuffer()
+	b = append(b, `,"correlationId":`...)
+	b, err5 := jsontext.AppendQuote(b, m.env.correlationID)
+	to.Write(append(b, '}'))
+	if err := cmp.Or(err1, err2, err3, err4, err5); err != nil {
+		return asInvalid("event", err)
+	}
+	return nil
+}
+
+// wireTime is what JavaScript's toISOString writes.
+const wireTime = "2006-01-02T15:04:05.000Z"
+
+func formatTime(t time.Time) string { return t.UTC().Format(wireTime) }
+
+// appendTime appends what formatTime returns.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, wireTime)
+	}
+	b = append(appendPair(appendPair(b, year/100), year%100), '-')
+	b = append(appendPair(b, int(month)), '-')
+	b = append(appendPair(b, day), 'T')
+	b = append(appendPair(b, hour), ':')
+	b = append(appendPair(b, minute), ':')
+	b = append(appendPair(b, second), '.')
+	ms := t.Nanosecond() / 1e6
+	return append(appendPair(b, ms/10), digit(ms%10), 'Z')
+}
+
+func appendPair(b []byte, n int) []byte { return append(b, digit(n/10), digit(n%10)) }
+
+func digit(n int) byte { return byte('0' + n) } // #nosec G115 -- 0 to 9
+
+// readWireTime reads the time of an event that is certainly valid.
+func readWireTime(b []byte) (time.Time, error) {
+	if len(b) != len(wireTime) || b[19] != '.' || b[23] != 'Z' {
+		return parseTime(string(b))
+	}
+	n := func(from, to int) (n int) {
+		for _, c := range b[from:to] {
+			n = 10*n + int(c-'0')
+		}
+		return n
+	}
+	return time.Date(n(0, 4), time.Month(n(5, 7)), n(8, 10), n(11, 13), n(14, 16), n(17, 19), n(20, 23)*1e6, time.UTC), nil
+}
+
+// parseTime reads any RFC 3339 date-time, also with a lower-case t or z and with a leap second, which Go's time cannot hold: it
+// becomes the second after.
+func parseTime(s string) (time.Time, error) {
+	s = strings.ToUpper(s)
+	leap := len(s) > 19 && s[16:19] == ":60"
+	if leap {
+		s = s[:16] + ":59" + s[19:]
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if leap {
+		t = t.Add(time.Second)
+	}
+	return t, err
+}
+
+// decodeEvent reads a record value: strictly as JSON, leniently as to what older writers leave out. The returned event is usable
+// also when the error is only a broken schema (a [SchemaError]). certain says that the check was quick. The event shares its payload with value.
+func decodeEvent(topic *topicSpec, value []byte) (raw *RawEvent, certain bool, err error) {
+	if value == nil {
+		return nil, false, &DecodeError{Reason: "the record has no value"}
+	}
+	var at [members]onepass.Span
+	if topic.scan(value, &at) {
+		if raw := pickEvent(topic, value, &at); raw != nil {
+			return raw, true, nil
+		}
+	}
+	raw, err = parseEvent(topic, value)
+	return raw, false, err
+}
+
+// pickEvent makes an event of what a scan has found; nil where its time is none that Go can hold.
+func pickEvent(topic *topicSpec, value []byte, at *[members]onepass.Span) *RawEvent {
+	when, err := readWireTime(text(value, at[memberTimestamp]))
+	if err != nil {
+		return nil
+	}
+	payload := at[memberPayload]
+	e := &RawEvent{
+		EventID: string(text(value, at[memberEventID])), EventType: topic.eventType, Timestamp: when, Version: topic.version,
+		Source: string(text(value, at[memberSource])), Payload: value[payload.Start:payload.End:payload.End],
+	}
+	if version := text(value, at[memberVersion]); string(version) != e.Version {
+		e.Version = string(version)
+	}
+	e.CorrelationID = e.EventID
+	if id := text(value, at[memberCorrelationID]); len(id) > 0 && string(id) != e.EventID {
+		e.CorrelationID = string(id)
+	}
+	return e
+}
+
+// parseEvent reads a record value that is not certainly a valid event.
+func parseEvent(topic *topicSpec, value []byte) (*RawEvent, error) {
+	checked, broken := checkEvent(topic, value)
+	if checked == nil {
+		return nil, broken
+	}
+	var wire struct {
+		EventID   string         `json:"eventId"`
+		Timestamp string         `json:"timestamp"`
+		Payload   jsontext.Value `json:"payload"`
+	}
+	if err := json.Unmarshal(value, &wire); err != nil {
+		return nil, &DecodeError{Reason: "the envelope's fields do not have the types of an event"}
+	}
+	at, err := parseTime(wire.Timestamp)
+	if err != nil {
+		return nil, &DecodeError{Reason: "timestamp: expected an RFC 3339 date-time"}
+	}
+	return &RawEvent{
+		EventID: wire.EventID, EventType: checked["eventType"].(string), Timestamp: at, Version: checked["version"].(string),
+		Source: checked["source"].(string), CorrelationID: checked["correlationId"].(string), Payload: []byte(wire.Payload),
+	}, broken
+}
+
+// checkEvent parses the record value and holds it against the envelope's schema and the payload's. The envelope it returns has
+// what was left out filled in. It is nil where the value is no envelope at all; a broken payload schema comes with the envelope.
+func checkEvent(topic *topicSpec, value []byte) (map[string]any, error) {
+	tree, err := parseJSON(value)
+	if err != nil {
+		return nil, err
+	}
+	env, ok := tree.(map[string]any)
+	if !ok {
+		return nil, &DecodeError{Reason: "the value is not a JSON object"}
+	}
+	fill := func(name string, value any) {
+		if s, there := env[name]; !there || s == nil || s == "" {
+			env[name] = value
+		}
+	}
+	fill("eventType", topic.eventType)
+	fill("version", "1.0")
+	fill("source", "unknown")
+	fill("correlationId", env["eventId"])
+	if err := envelopeSchema().validate(env); err != nil {
+		return nil, err
+	}
+	if env["eventType"] != topic.eventType {
+		return nil, invalid("eventType", "must be "+topic.eventType)
+	}
+	return env, topic.schema.within("payload").validate(env["payload"])
+}
