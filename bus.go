@@ -349,7 +349,7 @@ func (b *Bus) hold(group string, held bool) error {
 // make it a probe: it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
 func (b *Bus) Ping(ctx context.Context) error {
 	f := b.newFlight(kgo.Record{Topic: b.cfg.TopicPrefix + TopicHealthCheck, Key: []byte(b.cfg.Service), Value: []byte(Ping)})
-	f.info.Topic, f.info.Source = TopicHealthCheck, b.cfg.Service
+	f.topic, f.env.source = TopicHealthCheck, b.cfg.Service
 	var (
 		result error
 		landed sync.WaitGroup

@@ -138,7 +138,9 @@ func (b *Bus) Encode(ctx context.Context, e AnyEvent) (*kgo.Record, error) {
 // flight is an event on its way to Kafka, from the hand-over to its result.
 type flight struct {
 	record   kgo.Record
-	info     PublishedInfo
+	writing  writing
+	topic    string // without Config.TopicPrefix
+	env      envelope
 	size     int
 	started  time.Time
 	deadline time.Time // when it has its result at the latest
@@ -194,8 +196,7 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 		f.record.Headers = append(f.record.Headers, kgo.RecordHeader{Key: headerCausation, Value: []byte(cause)})
 	}
 	f.size = recordBytes(&f.record)
-	f.info.Topic, f.info.EventID = m.topic.name, m.env.eventID
-	f.info.Source, f.info.CorrelationID = m.env.source, m.env.correlationID
+	f.topic, f.env = m.topic.name, m.env
 	if f.size > b.cfg.MaxBufferedBytes {
 		return nil, fmt.Errorf("topic %s: the event has %d bytes, MaxBufferedBytes allows %d: %w", m.topic.name, f.size, b.cfg.MaxBufferedBytes, kerr.MessageTooLarge)
 	}
@@ -204,7 +205,7 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 
 func (b *Bus) newFlight(r kgo.Record) *flight {
 	now := time.Now()
-	return &flight{record: r, size: recordBytes(&r), started: now, deadline: now.Add(b.cfg.PublishTimeout), info: PublishedInfo{Partition: -1, Offset: -1}}
+	return &flight{record: r, size: recordBytes(&r), started: now, deadline: now.Add(b.cfg.PublishTimeout)}
 }
 
 // KeyHash returns a short hash (FNV-1a, hexadecimal) that stands for a record key in logs, where the key itself may be personal.
@@ -229,11 +230,12 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 	if ctx.Done() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	b.events.Produce(ctx, &f.record, func(_ *kgo.Record, err error) {
+	f.writing = writing{ctx: ctx, record: &f.record, done: func(_ *kgo.Record, err error) {
 		b.buffer.Leave(f.size)
 		b.flights.remove()
 		b.finish(f, f.produceError(err))
-	})
+	}}
+	b.events.produce(&f.writing)
 }
 
 func (b *Bus) enter(ctx context.Context, f *flight) error {
@@ -280,8 +282,10 @@ func (b *Bus) tellPublished(f *flight, err error) {
 	if len(b.cfg.Hooks) == 0 {
 		return
 	}
-	info := f.info
-	info.KeyHash, info.Took, info.Err = KeyHash(f.record.Key), time.Since(f.started), err
+	info := PublishedInfo{
+		Topic: f.topic, Partition: -1, Offset: -1, EventID: f.env.eventID, Source: f.env.source, CorrelationID: f.env.correlationID,
+		KeyHash: KeyHash(f.record.Key), Took: time.Since(f.started), Err: err,
+	}
 	if err == nil {
 		info.Partition, info.Offset = f.record.Partition, f.record.Offset
 	}
@@ -296,7 +300,7 @@ func (b *Bus) tellPublished(f *flight, err error) {
 // broker finds too large it does not append; everything else may have followed an attempt that was appended.
 func (f *flight) produceError(err error) error {
 	if err != nil {
-		err = fmt.Errorf("topic %s: %w", f.info.Topic, err)
+		err = fmt.Errorf("topic %s: %w", f.topic, err)
 	}
 	switch {
 	case err == nil:
