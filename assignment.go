@@ -178,7 +178,8 @@ const recordOverhead, headerOverhead = 512, 64
 // admit copies a record, so that an event that waits does not keep its whole batch in memory, and finds its lane. A record without a key
 // has that of its payload, if the topic has keys: it has to be decoded for it.
 func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
-	t := &task{of: a, record: cloneRecord(r)}
+	t := &task{of: a, own: cloneRecord(r)}
+	t.record = &t.own
 	rec := engine.Record[*task]{
 		Value: t, Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead + headerOverhead*len(r.Headers),
 		Key: string(r.Key), Keyed: r.Key != nil, Free: a.route.free,
@@ -193,14 +194,21 @@ func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
 }
 
 // cloneRecord copies what a record shares with its batch.
-func cloneRecord(r *kgo.Record) *kgo.Record {
+func cloneRecord(r *kgo.Record) kgo.Record {
 	own := *r
-	own.Key, own.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+	bytes := append(append(make([]byte, 0, len(r.Key)+len(r.Value)), r.Key...), r.Value...)
+	n := len(r.Key)
+	if r.Key != nil {
+		own.Key = bytes[:n:n]
+	}
+	if r.Value != nil {
+		own.Value = bytes[n:]
+	}
 	own.Headers = slices.Clone(r.Headers)
 	for i, h := range own.Headers {
 		own.Headers[i] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: slices.Clone(h.Value)}
 	}
-	return &own
+	return own
 }
 
 // recordBytes is what a record weighs on the wire before compression.

@@ -142,6 +142,6 @@ func TimesForTest(t time.Time) (text []byte, back time.Time, err error) {
 
 // HandlerContextForTest is the ctx of a try, and what ends it.
 func HandlerContextForTest(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) (context.Context, func()) {
-	c := newHandlerContext(parent, timeout, e, d)
+	c := newHandlerContext(parent, time.Now().Add(timeout), e, d)
 	return c, c.end
 }

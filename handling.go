@@ -20,8 +20,8 @@ type handlerContext struct {
 	cancel context.CancelFunc
 }
 
-func newHandlerContext(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) *handlerContext {
-	return &handlerContext{Context: parent, deadline: time.Now().Add(timeout), delivery: d, event: e}
+func newHandlerContext(parent context.Context, deadline time.Time, e *RawEvent, d Delivery) *handlerContext {
+	return &handlerContext{Context: parent, deadline: deadline, delivery: d, event: e}
 }
 
 // Deadline implements [context.Context].

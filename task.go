@@ -19,6 +19,7 @@ type item = engine.Item[*task]
 type task struct {
 	of     *assignment
 	record *kgo.Record
+	own    kgo.Record // what record is, for one that was fetched
 	item   *item
 	// raw is the event, once it is decoded; broken is why it is none.
 	raw    *RawEvent
@@ -82,11 +83,11 @@ func brokenClass(err error) Class {
 }
 
 // try runs the middleware and the handler once.
-func (t *task) try() error {
+func (t *task) try(now time.Time) error {
 	if t.accept(); t.broken != nil {
 		return t.broken.err
 	}
-	ctx := newHandlerContext(t.of.ctx, t.of.route.timeout, t.raw, t.delivery())
+	ctx := newHandlerContext(t.of.ctx, now.Add(t.of.route.timeout), t.raw, t.delivery())
 	defer ctx.end()
 	err := catch(func() error { return t.of.route.handler(ctx, t.raw) })
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -142,33 +143,35 @@ func (c *consumer) work(it *item) {
 	ended := false
 	defer func() {
 		if !ended {
-			if next := c.settle(it, errGoexit, time.Since(it.Value.started)); next != nil {
+			now := time.Now()
+			if next := c.settle(it, errGoexit, now.Sub(it.Value.started), now); next != nil {
 				c.workers.Go(func() { c.work(next) })
 			}
 			runtime.Goexit()
 		}
 	}()
+	began := time.Now()
 	for it != nil {
-		began := time.Now()
-		err := it.Value.try()
-		it = c.settle(it, err, time.Since(began))
+		err := it.Value.try(began)
+		now := time.Now()
+		it, began = c.settle(it, err, now.Sub(began), now), now
 	}
 	ended = true
 }
 
 // feedLocked starts what may start.
 func (c *consumer) feedLocked() {
-	for it := c.nextLocked(); it != nil; it = c.nextLocked() {
+	now := time.Now()
+	for it := c.nextLocked(now); it != nil; it = c.nextLocked(now) {
 		c.workers.Go(func() { c.work(it) })
 	}
 }
 
 // nextLocked takes the next item to try, nil if there is none.
-func (c *consumer) nextLocked() *item {
+func (c *consumer) nextLocked(now time.Time) *item {
 	if c.held {
 		return nil
 	}
-	now := time.Now()
 	for _, r := range c.ordered {
 		if r.breaker.Due(now) {
 			if it := c.probeLocked(r); it != nil {
@@ -215,8 +218,8 @@ func beginTry(it *item, r *route, now time.Time) *item {
 	return it
 }
 
-// settle does what a try's result asks for, and returns what to try next.
-func (c *consumer) settle(it *item, err error, took time.Duration) *item {
+// settle does what a try's result asks for, and returns what to try next. now is when the try ended.
+func (c *consumer) settle(it *item, err error, took time.Duration, now time.Time) *item {
 	t := it.Value
 	class := Class("")
 	if err != nil && t.broken == nil {
@@ -227,15 +230,15 @@ func (c *consumer) settle(it *item, err error, took time.Duration) *item {
 	if t.broken == nil {
 		c.bus.count.tried(took, !t.first.IsZero())
 	}
-	c.judgeLocked(it, err, class, took)
+	c.judgeLocked(it, err, class, took, now)
 	t.of.idleLocked()
 	c.fetchingLocked(t.of)
-	return c.nextLocked()
+	return c.nextLocked(now)
 }
 
 // judgeLocked decides about a try's result.
-func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Duration) {
-	t, now := it.Value, time.Now()
+func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Duration, now time.Time) {
+	t := it.Value
 	probe := t.probe
 	t.probe = false
 	switch {
@@ -245,7 +248,7 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 		c.probeGoneLocked(t.of.route, probe)
 		c.buryLocked(it, *t.broken)
 	case err == nil:
-		c.doneLocked(it, took)
+		c.doneLocked(it, took, now)
 	case t.of.part.Stopped(): // more likely the shutdown than the event: it comes again, and no try is spent
 		c.engine.Abandon(it)
 		c.probeGoneLocked(t.of.route, probe)
@@ -255,9 +258,9 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 }
 
 // doneLocked ends an item that was handled.
-func (c *consumer) doneLocked(it *item, took time.Duration) {
+func (c *consumer) doneLocked(it *item, took time.Duration, now time.Time) {
 	t := it.Value
-	if t.of.route.breaker.Succeeded(t.started, time.Now()) {
+	if t.of.route.breaker.Succeeded(t.started, now) {
 		c.closedLocked(t.of.route)
 	}
 	if !c.engine.Done(it) {
