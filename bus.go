@@ -28,7 +28,7 @@ type Bus struct {
 	buffer           *gate.Gate
 	budget           *engine.Budget // of what the groups have fetched
 	bug              engine.Bug     // that a test has built in
-	flights          flights
+	flights          *flights
 	letterPartitions sync.Map // how many a topic has that the letters' client writes to: string to int32
 	link             link
 	login            *login // nil: none
@@ -65,7 +65,7 @@ func New(cfg Config) (*Bus, error) {
 		cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{},
 		changed: make(chan struct{}), down: make(chan struct{}), budget: engine.NewBudget(cfg.MaxInFlight, cfg.MaxInFlightBytes),
 	}
-	b.flights.wake = make(chan struct{}, 1)
+	b.flights = newFlights(func(f *flight) { b.finish(f, b.unknown(errTimeout)) })
 	if b.login = newLogin(cfg.SASL); b.login != nil {
 		b.cfg.SASL = b.login // wherever the bus is printed, there is nothing of the mechanism itself
 	}
@@ -348,10 +348,8 @@ func (b *Bus) hold(group string, held bool) error {
 // an explicit end-to-end check, as the TypeScript package makes it. It blocks, fails and is counted like a [Bus.Publish]. Don't
 // make it a probe: it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
 func (b *Bus) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
-	defer cancel()
-	f := newFlight(&kgo.Record{Topic: b.cfg.TopicPrefix + TopicHealthCheck, Key: []byte(b.cfg.Service), Value: []byte(Ping)})
-	f.info.Topic, f.info.Source = TopicHealthCheck, b.cfg.Service
+	f := b.newFlight(kgo.Record{Topic: b.cfg.TopicPrefix + TopicHealthCheck, Key: []byte(b.cfg.Service), Value: []byte(Ping)})
+	f.topic, f.env.source = TopicHealthCheck, b.cfg.Service
 	var (
 		result error
 		landed sync.WaitGroup

@@ -23,11 +23,11 @@ type producer struct {
 	count  *counters
 
 	mu      sync.Mutex
-	outlets map[string]*outlet // of the topics that something is on its way to
-	changed chan struct{}      // closed, and another one, when one of them ends
+	outlets map[string]*outlet // by Kafka's topics
+	changed chan struct{}      // closed when one of them has become idle; nil: nobody waits for that
 }
 
-// outlet is a topic that something is on its way to. While the client is to forget it, what comes is held: nothing overtakes what was refused, and
+// outlet is a topic that is written to. While the client is to forget it, what comes is held: nothing overtakes what was refused, and
 // nothing is in the client when it forgets, which would fail all of it.
 type outlet struct {
 	flying  int
@@ -47,12 +47,17 @@ type writing struct {
 }
 
 func newProducer(client *kgo.Client, log *slog.Logger, count *counters) *producer {
-	return &producer{client: client, log: log, count: count, outlets: map[string]*outlet{}, changed: make(chan struct{})}
+	return &producer{client: client, log: log, count: count, outlets: map[string]*outlet{}}
 }
 
 // Produce writes a record, as [kgo.Client.Produce] does.
 func (p *producer) Produce(ctx context.Context, record *kgo.Record, done func(*kgo.Record, error)) {
-	w := &writing{ctx: ctx, record: record, partition: record.Partition, done: done}
+	p.produce(&writing{ctx: ctx, record: record, done: done})
+}
+
+// produce is Produce; w is the caller's memory, and its own until done is called.
+func (p *producer) produce(w *writing) {
+	w.partition = w.record.Partition
 	if p.admit(w) {
 		p.write(w)
 	}
@@ -102,18 +107,19 @@ func (p *producer) landed(w *writing, err error) (again bool) {
 		o.busy = true
 		go p.renew(topic)
 	}
-	p.tidyLocked(topic, o)
+	p.tidyLocked(o)
 	return again
 }
 
-// tidyLocked forgets an outlet that nothing is on its way to.
-func (p *producer) tidyLocked(topic string, o *outlet) {
-	if o.flying == 0 && !o.stale && !o.busy {
-		delete(p.outlets, topic)
+// tidyLocked tells whoever waits for it that nothing is on its way to an outlet.
+func (p *producer) tidyLocked(o *outlet) {
+	if o.idle() && p.changed != nil {
 		close(p.changed)
-		p.changed = make(chan struct{})
+		p.changed = nil
 	}
 }
+
+func (o *outlet) idle() bool { return o.flying == 0 && !o.stale && !o.busy }
 
 // renew has the client forget a topic that it holds nothing for, and hands over what was refused, and then what was held. Where one of these is
 // refused too, the rest waits until that can be done again.
@@ -179,7 +185,7 @@ func (p *producer) next(topic string) ([]*writing, outletState) {
 		return batch, outletHolds
 	}
 	o.busy = false // where it is stale, the last that lands begins anew
-	p.tidyLocked(topic, o)
+	p.tidyLocked(o)
 	return nil, outletOpen
 }
 
@@ -211,18 +217,22 @@ func (p *producer) Flush(ctx context.Context) error {
 	if err := p.client.Flush(ctx); err != nil {
 		return err
 	}
-	return p.wait(ctx, func() bool { return len(p.outlets) == 0 })
+	return p.wait(ctx, func(o *outlet) bool { return o.idle() })
 }
 
-// wait waits until enough is so of the outlets.
-func (p *producer) wait(ctx context.Context, enough func() bool) error {
+// wait waits until something is so of every outlet.
+func (p *producer) wait(ctx context.Context, so func(*outlet) bool) error {
 	for {
 		p.mu.Lock()
-		over, changed := enough(), p.changed
-		p.mu.Unlock()
-		if over {
+		if !slices.ContainsFunc(slices.Collect(maps.Values(p.outlets)), func(o *outlet) bool { return !so(o) }) {
+			p.mu.Unlock()
 			return nil
 		}
+		if p.changed == nil {
+			p.changed = make(chan struct{})
+		}
+		changed := p.changed
+		p.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -245,7 +255,5 @@ func (p *producer) Buffered() int64 {
 // Close closes the client, which gives every record its result.
 func (p *producer) Close() {
 	p.client.Close()
-	_ = p.wait(context.Background(), func() bool {
-		return !slices.ContainsFunc(slices.Collect(maps.Values(p.outlets)), func(o *outlet) bool { return o.busy })
-	})
+	_ = p.wait(context.Background(), func(o *outlet) bool { return !o.busy })
 }

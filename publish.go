@@ -71,8 +71,6 @@ func (b *Bus) Publish(ctx context.Context, events ...AnyEvent) error {
 	if errs != nil {
 		return &PublishError{Errors: errs}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
-	defer cancel()
 	errs = make([]error, len(flights))
 	var landed sync.WaitGroup
 	for i, f := range flights {
@@ -92,12 +90,14 @@ func (b *Bus) Publish(ctx context.Context, events ...AnyEvent) error {
 
 // await returns when every flight has its result, which the end of ctx brings about.
 func (b *Bus) await(ctx context.Context, flights []*flight, landed *sync.WaitGroup) {
-	stop := context.AfterFunc(ctx, func() {
-		for _, f := range flights {
-			b.finish(f, b.unknown(context.Cause(ctx)))
-		}
-	})
-	defer stop()
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() {
+			for _, f := range flights {
+				b.finish(f, b.unknown(context.Cause(ctx)))
+			}
+		})
+		defer stop()
+	}
 	landed.Wait()
 }
 
@@ -107,37 +107,21 @@ func (b *Bus) await(ctx context.Context, flights []*flight, landed *sync.WaitGro
 // publish synchronously. A nil done has failures logged.
 func (b *Bus) PublishAsync(ctx context.Context, e AnyEvent, done func(error)) {
 	if done == nil {
-		done = func(err error) {
-			if err != nil {
-				b.cfg.Logger.Error("publish failed", "error", err)
-			}
-		}
+		done = b.logFailure
 	}
-	report := func(err error) {
-		if err != nil {
-			err = &PublishError{Errors: []error{err}}
-		}
-		done(err)
-	}
-	flights, errs := b.prepare(ctx, []AnyEvent{e})
-	if errs != nil {
-		report(errs[0])
+	f, err := b.prepareOne(ctx, e)
+	if err != nil {
+		b.count.publishErrors.Add(1)
+		done(&PublishError{Errors: []error{fmt.Errorf("%w: %w", ErrNotSent, err)}})
 		return
 	}
-	f := flights[0]
-	var over atomic.Pointer[time.Timer]
-	f.done = func(err error) {
-		if t := over.Load(); t != nil {
-			t.Stop()
-		}
-		report(err)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, b.cfg.PublishTimeout, errTimeout)
-	defer cancel()
+	f.alone, f.done = true, done
 	b.send(ctx, f)
-	over.Store(time.AfterFunc(b.cfg.PublishTimeout-time.Since(f.started), func() { b.finish(f, b.unknown(errTimeout)) }))
-	if f.ended.Load() { // before there was a timer to stop
-		over.Load().Stop()
+}
+
+func (b *Bus) logFailure(err error) {
+	if err != nil {
+		b.cfg.Logger.Error("publish failed", "error", err)
 	}
 }
 
@@ -148,17 +132,24 @@ func (b *Bus) Encode(ctx context.Context, e AnyEvent) (*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.record, nil
+	return &f.record, nil
 }
 
 // flight is an event on its way to Kafka, from the hand-over to its result.
 type flight struct {
-	record  *kgo.Record
-	info    PublishedInfo
-	size    int
-	started time.Time
-	ended   atomic.Bool
-	done    func(error) // called once
+	record   kgo.Record
+	writing  writing
+	topic    string // without Config.TopicPrefix
+	env      envelope
+	size     int
+	started  time.Time
+	deadline time.Time // when it has its result at the latest
+	ended    atomic.Bool
+	alone    bool        // its error is a whole PublishError
+	done     func(error) // called once
+
+	before, after *flight // see flights
+	linked        bool
 }
 
 // prepare encodes and checks every event; errs is nil only if all may be sent.
@@ -200,21 +191,21 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &kgo.Record{Topic: b.cfg.TopicPrefix + m.topic.name, Key: m.key, Value: value}
+	f := b.newFlight(kgo.Record{Topic: b.cfg.TopicPrefix + m.topic.name, Key: m.key, Value: value})
 	if cause, ok := ctx.Value(causationKey{}).(string); ok {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: headerCausation, Value: []byte(cause)})
+		f.record.Headers = append(f.record.Headers, kgo.RecordHeader{Key: headerCausation, Value: []byte(cause)})
 	}
-	f := newFlight(r)
-	f.info.Topic, f.info.EventID = m.topic.name, m.env.eventID
-	f.info.Source, f.info.CorrelationID = m.env.source, m.env.correlationID
+	f.size = recordBytes(&f.record)
+	f.topic, f.env = m.topic.name, m.env
 	if f.size > b.cfg.MaxBufferedBytes {
 		return nil, fmt.Errorf("topic %s: the event has %d bytes, MaxBufferedBytes allows %d: %w", m.topic.name, f.size, b.cfg.MaxBufferedBytes, kerr.MessageTooLarge)
 	}
 	return f, nil
 }
 
-func newFlight(r *kgo.Record) *flight {
-	return &flight{record: r, size: recordBytes(r), started: time.Now(), info: PublishedInfo{Partition: -1, Offset: -1}}
+func (b *Bus) newFlight(r kgo.Record) *flight {
+	now := time.Now()
+	return &flight{record: r, size: recordBytes(&r), started: now, deadline: now.Add(b.cfg.PublishTimeout)}
 }
 
 // KeyHash returns a short hash (FNV-1a, hexadecimal) that stands for a record key in logs, where the key itself may be personal.
@@ -236,11 +227,15 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 		return
 	}
 	b.flights.add(f)
-	b.events.Produce(context.WithoutCancel(ctx), f.record, func(_ *kgo.Record, err error) {
+	if ctx.Done() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	f.writing = writing{ctx: ctx, record: &f.record, done: func(_ *kgo.Record, err error) {
 		b.buffer.Leave(f.size)
-		b.flights.remove(f)
+		b.flights.remove()
 		b.finish(f, f.produceError(err))
-	})
+	}}
+	b.events.produce(&f.writing)
 }
 
 func (b *Bus) enter(ctx context.Context, f *flight) error {
@@ -250,8 +245,12 @@ func (b *Bus) enter(ctx context.Context, f *flight) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := b.buffer.Enter(ctx, f.size); err != nil {
-		return fmt.Errorf("%w: %w", errFull, b.withCause(err))
+	if !b.buffer.TryEnter(f.size) {
+		ctx, cancel := context.WithDeadlineCause(ctx, f.deadline, errTimeout)
+		defer cancel()
+		if err := b.buffer.Enter(ctx, f.size); err != nil {
+			return fmt.Errorf("%w: %w", errFull, b.withCause(err))
+		}
 	}
 	if b.closed.Load() { // while it waited
 		b.buffer.Leave(f.size)
@@ -271,7 +270,11 @@ func (b *Bus) finish(f *flight, err error) {
 	} else {
 		b.count.publishErrors.Add(1)
 	}
+	b.flights.landed(f)
 	b.tellPublished(f, err)
+	if f.alone && err != nil {
+		err = &PublishError{Errors: []error{err}}
+	}
 	f.done(err)
 }
 
@@ -279,8 +282,10 @@ func (b *Bus) tellPublished(f *flight, err error) {
 	if len(b.cfg.Hooks) == 0 {
 		return
 	}
-	info := f.info
-	info.KeyHash, info.Took, info.Err = KeyHash(f.record.Key), time.Since(f.started), err
+	info := PublishedInfo{
+		Topic: f.topic, Partition: -1, Offset: -1, EventID: f.env.eventID, Source: f.env.source, CorrelationID: f.env.correlationID,
+		KeyHash: KeyHash(f.record.Key), Took: time.Since(f.started), Err: err,
+	}
 	if err == nil {
 		info.Partition, info.Offset = f.record.Partition, f.record.Offset
 	}
@@ -295,7 +300,7 @@ func (b *Bus) tellPublished(f *flight, err error) {
 // broker finds too large it does not append; everything else may have followed an attempt that was appended.
 func (f *flight) produceError(err error) error {
 	if err != nil {
-		err = fmt.Errorf("topic %s: %w", f.info.Topic, err)
+		err = fmt.Errorf("topic %s: %w", f.topic, err)
 	}
 	switch {
 	case err == nil:

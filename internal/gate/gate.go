@@ -25,12 +25,18 @@ type waiter struct {
 // New returns a gate for so many entries of so many bytes together.
 func New(maxCount, maxBytes int) *Gate { return &Gate{maxCount: maxCount, maxBytes: maxBytes} }
 
+// TryEnter takes one entry of n bytes where there is room for it now, and nobody waits.
+func (g *Gate) TryEnter(n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.try(n)
+}
+
 // Enter takes one entry of n bytes, waiting for room until ctx ends; then it returns ctx's error and has taken nothing. n must not
 // exceed the gate's bytes. Each Enter that returned nil is ended by one [Gate.Leave] with the same n.
 func (g *Gate) Enter(ctx context.Context, n int) error {
 	g.mu.Lock()
-	if g.waiting.Len() == 0 && g.fits(n) {
-		g.take(n)
+	if g.try(n) {
 		g.mu.Unlock()
 		return nil
 	}
@@ -72,6 +78,14 @@ func (g *Gate) Count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.count
+}
+
+func (g *Gate) try(n int) bool {
+	if g.waiting.Len() > 0 || !g.fits(n) {
+		return false
+	}
+	g.take(n)
+	return true
 }
 
 func (g *Gate) fits(n int) bool { return g.count < g.maxCount && g.bytes+n <= g.maxBytes }

@@ -1,16 +1,16 @@
 package onepass
 
 import (
-	"maps"
 	"math/big"
 	"reflect"
 	"regexp"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
-// Checker knows of JSON texts that they are certainly valid by a schema. It is immutable and safe for concurrent use.
+// Checker knows of JSON texts that they are certainly valid by a schema. It is safe for concurrent use, and what it says never changes.
 type Checker struct{ root *node }
 
 // node is a schema, as far as it is understood.
@@ -27,6 +27,7 @@ type node struct {
 
 // object are the keywords for objects.
 type object struct {
+	first     *atomic.Pointer[property] // see property.next
 	known     map[string]*property
 	required  uint64 // the bits of properties
 	dependent []dependency
@@ -38,9 +39,13 @@ type object struct {
 
 // property is a name that the schema speaks of.
 type property struct {
+	name    string
 	bit     uint64
 	node    *node // nil: anything
 	capture int   // where its place is noted; -1: nowhere
+	// next is the property that came after it in the first text. A writer has one order, and to compare names is quicker than to look them up. It is of
+	// the same object: who changes one property makes all of them anew.
+	next atomic.Pointer[property]
 }
 
 type dependency struct{ when, then uint64 } // dependentRequired
@@ -58,6 +63,7 @@ type text struct {
 	minLength, maxLength int // in runes; -1: any
 	pattern              *regexp.Regexp
 	format               func([]byte) bool
+	matched              *atomic.Pointer[string] // the first text that matched pattern, which is often the only one, as of a version
 }
 
 // number are the keywords for numbers. Its bounds are exact: see decimal.
@@ -108,29 +114,31 @@ var understood = map[string]bool{
 // Compile returns the checker of a schema that was compiled by draft 2020-12 with the formats of [Pin]. It notes the places of these properties of the
 // schema, in this order: see [Checker.Scan].
 func Compile(s *jsonschema.Schema, captured ...string) *Checker {
-	root := *(&compiler{nodes: map[*jsonschema.Schema]*node{}}).node(s) // a copy: what refers to the root captures nothing
-	root.known = maps.Clone(root.known)
+	c := &Checker{root: (&compiler{nodes: map[*jsonschema.Schema]*node{}}).node(s)}
 	for i, name := range captured {
-		p := root.known[name]
-		if p == nil {
-			root.opaque = true
-			continue
-		}
-		root.known[name] = &property{bit: p.bit, node: p.node, capture: i}
+		c = c.with(name, func(p *property) { p.capture = i })
 	}
-	return &Checker{root: &root}
+	return c
 }
 
-// Within returns a checker that also holds the property of this name to another checker.
+// Within returns a checker that also holds the property of this name to another checker, one that captures nothing.
 func (c *Checker) Within(name string, inner *Checker) *Checker {
+	return c.with(name, func(p *property) { p.node = both(p.node, inner.root) })
+}
+
+// with returns a checker that differs in a property of the root; what refers to the root still refers to what it was.
+func (c *Checker) with(name string, change func(*property)) *Checker {
 	root := *c.root
-	root.known = maps.Clone(root.known)
-	p := root.known[name]
-	if p == nil {
-		root.opaque = true
-		return &Checker{root: &root}
+	root.known = map[string]*property{}
+	for name, p := range c.root.known {
+		root.known[name] = &property{name: name, bit: p.bit, node: p.node, capture: p.capture}
 	}
-	root.known[name] = &property{bit: p.bit, node: both(p.node, inner.root), capture: p.capture}
+	root.first = new(atomic.Pointer[property])
+	if p := root.known[name]; p != nil {
+		change(p)
+	} else {
+		root.opaque = true
+	}
 	return &Checker{root: &root}
 }
 
@@ -254,10 +262,10 @@ func (c *compiler) object(n *node, s *jsonschema.Schema) bool {
 	know := func(name string) (*property, bool) {
 		p, there := n.known[name]
 		if n.known == nil {
-			n.known = map[string]*property{}
+			n.known, n.first = map[string]*property{}, new(atomic.Pointer[property])
 		}
 		if !there {
-			p = &property{bit: 1 << len(n.known), node: n.others, capture: -1}
+			p = &property{name: name, bit: 1 << len(n.known), node: n.others, capture: -1}
 			n.known[name] = p
 		}
 		return p, there
@@ -291,6 +299,9 @@ func (c *compiler) array(n *node, s *jsonschema.Schema) {
 
 func (t *text) compile(s *jsonschema.Schema) bool {
 	t.minLength, t.maxLength, t.pattern = s.MinLength, s.MaxLength, s.Pattern
+	if t.pattern != nil {
+		t.matched = new(atomic.Pointer[string])
+	}
 	if s.Format == "" {
 		return true
 	}

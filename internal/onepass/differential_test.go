@@ -41,6 +41,7 @@ func newPair(seed uint64) (*pair, error) {
 		return nil, err
 	}
 	for i := range 60 {
+		r.values = 0
 		v := r.near(0, r.root)
 		if i%3 == 1 || r.chance(10) {
 			for range 1 + r.IntN(2) {

@@ -18,10 +18,10 @@ type value struct {
 	items []*value
 }
 
-// near is a value that is likely to be valid by all of the schemas, unless that takes too many levels.
+// near is a value that is likely to be valid by all of the schemas, unless that takes too much.
 func (r *random) near(depth int, all ...any) *value {
 	list := r.flat(nil, all)
-	if depth > 8 || depth > 3 && len(list) == 0 {
+	if r.values++; depth > 8 || r.values > 200 || depth > 3 && len(list) == 0 {
 		return &value{text: pick(r, []string{"null", "1", `"a"`})}
 	}
 	for _, s := range list {

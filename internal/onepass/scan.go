@@ -10,6 +10,7 @@ package onepass
 import (
 	"bytes"
 	"math"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -146,6 +147,7 @@ func (s *scan) literal(start int, text string, allowed bool) int {
 
 func (s *scan) object(n *node, at int, captured []Span) int {
 	base, seen, count := s.open, uint64(0), 0
+	expected := n.first
 	at = s.space(at + 1)
 	if s.at(at) == '}' {
 		return s.close(n, seen, count, at)
@@ -160,12 +162,12 @@ func (s *scan) object(n *node, at int, captured []Span) int {
 		}
 		key := s.data[at+1 : end-1]
 		inner, capture := n.others, notCaptured
-		if p := n.known[string(key)]; p != nil {
+		if p := n.property(expected, key); p != nil {
 			if seen&p.bit != 0 {
 				return uncertain
 			}
 			seen |= p.bit
-			inner, capture = p.node, p.capture
+			inner, capture, expected = p.node, p.capture, &p.next
 		} else if n.closed || !s.note(base, at+1, end-1) {
 			return uncertain
 		}
@@ -191,6 +193,22 @@ func (s *scan) object(n *node, at int, captured []Span) int {
 			return uncertain
 		}
 	}
+}
+
+// property finds one by its name: the expected one, or by looking it up.
+func (o *object) property(expected *atomic.Pointer[property], name []byte) *property {
+	if expected == nil {
+		return nil
+	}
+	likely := expected.Load()
+	if likely != nil && string(name) == likely.name {
+		return likely
+	}
+	p := o.known[string(name)]
+	if likely == nil && p != nil {
+		expected.CompareAndSwap(nil, p)
+	}
+	return p
 }
 
 // note remembers a name of the object whose names begin at base; false where it has it already, or no room.
@@ -275,11 +293,26 @@ func (s *scan) text(n *node, start int) int {
 	switch {
 	case !plain,
 		n.format != nil && !n.format(content),
-		n.pattern != nil && !n.pattern.Match(content),
+		n.pattern != nil && !n.matches(content),
 		!n.allows(func(e *enum) bool { return e.texts[string(content)] }):
 		return uncertain
 	}
 	return end
+}
+
+func (t *text) matches(content []byte) bool {
+	first := t.matched.Load()
+	if first != nil && string(content) == *first {
+		return true
+	}
+	if !t.pattern.Match(content) {
+		return false
+	}
+	if first == nil {
+		text := string(content)
+		t.matched.CompareAndSwap(nil, &text)
+	}
+	return true
 }
 
 // string reads a string with its quotes: where it ends, whether it is without escapes, and how many runes it has.

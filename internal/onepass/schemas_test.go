@@ -15,6 +15,7 @@ type random struct {
 	*rand.Rand
 	root   schema // the schema at hand
 	refers bool   // it has references
+	values int    // in the text at hand
 }
 
 // chance is true in so many of a hundred cases.
