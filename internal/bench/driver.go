@@ -47,7 +47,7 @@ type cell struct{ work, contender string }
 type round map[cell]result
 
 // run runs every work of every contender in each round, those of a group of works one after the other, and begins each round with another
-// contender. It returns what failed too.
+// contender. It returns what failed too, and when ctx ends, what there is.
 func (d *driver) run(ctx context.Context, chosen []work, all []contender) ([]round, error) {
 	rounds := make([]round, d.rounds)
 	var failed []error
@@ -64,7 +64,7 @@ func (d *driver) run(ctx context.Context, chosen []work, all []contender) ([]rou
 					}
 					r, err := d.measure(ctx, w, c, i)
 					if ctx.Err() != nil {
-						return nil, ctx.Err()
+						return rounds, fmt.Errorf("interrupted: %w", ctx.Err())
 					}
 					if err != nil {
 						err = fmt.Errorf("%s, %s: %w", w.name, c.name, err)

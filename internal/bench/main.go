@@ -217,12 +217,13 @@ func bench(ctx context.Context, o options) error {
 		}
 	}
 	rounds, failed := d.run(ctx, chosen, all)
-	if rounds == nil {
-		return failed
-	}
-	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(ctx)}
+	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(context.WithoutCancel(ctx))}
 	if !o.settings {
 		r.targets = targets
+	}
+	if ctx.Err() != nil {
+		fmt.Print(r.markdown())
+		return failed
 	}
 	if err := r.write(o); err != nil {
 		return err
