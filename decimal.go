@@ -3,7 +3,6 @@ package eventbus
 import (
 	"fmt"
 	"math/big"
-	"regexp"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,17 +14,40 @@ import (
 // cannot be published.
 type Decimal struct{ text string }
 
-var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-
 // ParseDecimal reads a number in JSON's form: digits, a point, an exponent, no spaces, no plus sign.
 func ParseDecimal(s string) (Decimal, error) {
-	if !jsonNumber.MatchString(s) {
+	if !isJSONNumber(s) {
 		return Decimal{}, fmt.Errorf("eventbus: not a decimal number such as 19.90")
 	}
 	if err := checkNumber(s); err != nil {
 		return Decimal{}, fmt.Errorf("eventbus: decimal: %w", err)
 	}
 	return Decimal{text: s}, nil
+}
+
+// isJSONNumber says whether s is a number by RFC 8259.
+func isJSONNumber(s string) bool {
+	s = strings.TrimPrefix(s, "-")
+	rest := strings.TrimLeft(s, "0123456789")
+	if whole := len(s) - len(rest); whole == 0 || whole > 1 && s[0] == '0' {
+		return false
+	}
+	if fraction, found := strings.CutPrefix(rest, "."); found {
+		if rest = strings.TrimLeft(fraction, "0123456789"); len(rest) == len(fraction) {
+			return false
+		}
+	}
+	if rest == "" {
+		return true
+	}
+	if rest[0] != 'e' && rest[0] != 'E' {
+		return false
+	}
+	exponent := rest[1:]
+	if exponent != "" && (exponent[0] == '+' || exponent[0] == '-') {
+		exponent = exponent[1:]
+	}
+	return exponent != "" && strings.TrimLeft(exponent, "0123456789") == ""
 }
 
 // MustDecimal is [ParseDecimal] for constants: it panics on an error.
