@@ -166,8 +166,8 @@ func TestMavenIsPinned(t *testing.T) {
 			}
 		}
 	}
-	for _, script := range executables(t, "scripts") {
-		require.NotRegexp(t, `(?m)^[^#"]*\bmvn -`, readText(t, script), "%s: lib.sh holds what Maven brings against its list", script)
+	for _, script := range append(executables(t, "scripts"), executables(t, "internal/bench")...) {
+		require.NotRegexp(t, `(?m)^[^#"]*\bmvn -|"mvn", "-`, readText(t, script), "%s: lib.sh holds what Maven brings against its list", script)
 	}
 	// lib.sh overrules the broker's pom: a version that is raised in one of them only would be none.
 	version := regexp.MustCompile(`(?m)^KAFKA_VERSION=\D*([\d.]+)`).FindStringSubmatch(readText(t, "scripts/kafka.d/lib.sh"))[1]

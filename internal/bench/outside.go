@@ -21,12 +21,9 @@ var kafkajs = &outside{
 }
 
 var parallel = &outside{
-	needs: []string{"java", "javac", "mvn", "sha256sum"}, dir: "parallel",
+	needs: []string{"bash", "java", "javac", "mvn"}, dir: "parallel",
 	build: [][]string{
-		{"rm", "-rf", "target"},
-		// -C: a jar that does not match its checksum is an error
-		{"mvn", "-B", "-q", "-C", "-Dstyle.color=never", "dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=target/libs"},
-		{"sh", "-c", "cd target/libs && test $(ls *.jar | wc -l) = $(wc -l <../../jars.sha256) && sha256sum --quiet --strict -c ../../jars.sha256"},
+		{"../../../scripts/kafka.d/jars", "pom.xml", "jars.sha256", "target/libs"},
 		{"javac", "--release", "17", "-encoding", "UTF-8", "-d", "target/classes", "-cp", "target/libs/*", "src/bench/Main.java"},
 	},
 	run: []string{"java", "-cp", "target/classes:target/libs/*", "bench.Main"},
