@@ -131,6 +131,22 @@ func doors() map[string]door {
 			},
 			want: "SASL_AUTHENTICATION_FAILED",
 		},
+		"a wrong password, at a slow broker": {
+			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
+			lock: func(h *house, c *eventbus.Config) {
+				refuseLogins(h)
+				c.TLS, c.SASL = h.trusting(), password
+				h.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					select {
+					case <-time.After(1700 * time.Millisecond):
+						return h.net.dial(ctx, network, address)
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				}
+			},
+			want: "SASL_AUTHENTICATION_FAILED",
+		},
 		"a wrong CA": {
 			lock: func(h *house, c *eventbus.Config) { c.TLS = &tls.Config{} },
 			want: "certificate signed by unknown authority",
