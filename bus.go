@@ -391,12 +391,11 @@ func (b *Bus) nameTroubles(ctx context.Context) {
 const patience = 2 * time.Second
 
 func (b *Bus) refuseLate(ctx context.Context) {
-	late := b.flights.before(time.Now().Add(-patience))
-	if len(late) == 0 {
+	if len(b.flights.before(time.Now().Add(-patience))) == 0 {
 		return
 	}
-	refused := b.refusals(ctx, late)
-	for _, f := range late {
+	refused := b.refusals(ctx, b.flights.before(time.Now()))
+	for _, f := range b.flights.before(time.Now().Add(-patience)) { // more than before the question, which may have taken long
 		if err := refused[f.record.Topic]; err != nil {
 			b.finish(f, fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))
 		}
@@ -404,11 +403,11 @@ func (b *Bus) refuseLate(ctx context.Context) {
 }
 
 // refusals asks the cluster for the topics of flights and returns, by topic, what waiting will not mend.
-func (b *Bus) refusals(ctx context.Context, late []*flight) map[string]error {
+func (b *Bus) refusals(ctx context.Context, flights []*flight) map[string]error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	names := map[string]kmsg.ACLOperation{}
-	for _, f := range late {
+	for _, f := range flights {
 		names[f.record.Topic] = kmsg.ACLOperationWrite
 	}
 	refused, err := b.topicTroubles(ctx, names)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -127,6 +128,22 @@ func doors() map[string]door {
 			mend: func(*house) {
 				for _, f := range refused {
 					f.Remove()
+				}
+			},
+			want: "SASL_AUTHENTICATION_FAILED",
+		},
+		"a wrong password, at a slow broker": {
+			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
+			lock: func(h *house, c *eventbus.Config) {
+				refuseLogins(h)
+				c.TLS, c.SASL = h.trusting(), password
+				h.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					select {
+					case <-time.After(1700 * time.Millisecond):
+						return h.net.dial(ctx, network, address)
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
 				}
 			},
 			want: "SASL_AUTHENTICATION_FAILED",
@@ -294,6 +311,24 @@ func TestLockedDoorsAreNamed(t *testing.T) {
 			}, append(d.opts, kfake.SeedTopics(1, eventbus.TopicHealthCheck))...)
 		})
 	}
+}
+
+// Events that are published one after the other are each named in time: of a question that is under way, some are not late yet when it begins.
+func TestEveryLateEventIsNamed(t *testing.T) {
+	inHouse(t, func(h *house) {
+		bus := h.bus(func(c *eventbus.Config) { c.TLS = &tls.Config{} })
+		var all sync.WaitGroup
+		for i := range 30 {
+			all.Go(func() {
+				began := time.Now()
+				err := bus.Publish(context.Background(), h.order("o", i))
+				assert.ErrorContains(t, err, "certificate signed by unknown authority")
+				assert.LessOrEqual(t, time.Since(began), 5*time.Second, i)
+			})
+			time.Sleep(101 * time.Millisecond)
+		}
+		all.Wait()
+	})
 }
 
 // strict ends what begins like TLS, as Kafka does: it would be a request of 369 MB. kfake waits for the rest of it.

@@ -20,12 +20,14 @@ import (
 // while something is wrong, else as often as health is kept fresh.
 func (c *consumer) inspectLoop(ctx context.Context) {
 	started := time.Now()
+	judge := time.AfterFunc(failFastAfter, c.failFast) // a question may be under way then, for as long as contactTimeout
+	defer judge.Stop()
 	for {
 		c.inspect(ctx)
 		wait := time.Second
 		if c.readyNow() {
 			wait = inspectEvery
-		} else if c.sub.FailFast && time.Since(started) >= failFastAfter {
+		} else if time.Since(started) >= failFastAfter {
 			c.failFast()
 		}
 		t := time.NewTimer(wait)
@@ -53,8 +55,12 @@ func (c *consumer) readyNow() bool {
 	return ready
 }
 
-// failFast ends the subscription with everything that is wrong.
+// failFast ends a subscription that is to fail fast with everything that is wrong, unless it was ready once.
 func (c *consumer) failFast() {
+	if !c.sub.FailFast {
+		return
+	}
+	c.readyNow()
 	c.mu.Lock()
 	wasReady := c.wasReady
 	c.mu.Unlock()
