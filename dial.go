@@ -134,8 +134,8 @@ func (d *dialer) plainEnded(network, address string, err error) error {
 	return err
 }
 
-// probeTimeout bounds a probe.
-const probeTimeout = time.Second
+// probeTimeout bounds a probe; on a loaded machine its handshake takes a while.
+const probeTimeout = 2 * time.Second
 
 // answersTLS says whether there is TLS at an address. It trusts nobody's certificate: that one is offered is the answer.
 func (d *dialer) answersTLS(network, address string) bool {
