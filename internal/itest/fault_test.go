@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus/internal/ledger"
 )
@@ -72,7 +74,7 @@ func (r *run) roll() {
 	}
 }
 
-// killAll leaves nothing that could work, until the second broker answers: two replicas are enough.
+// killAll leaves nothing that could work until Kafka has leaders again.
 func (r *run) killAll() {
 	r.strike("", func() {
 		for n := range r.brokers {
@@ -81,11 +83,58 @@ func (r *run) killAll() {
 	})
 	began := now()
 	r.wait(60 * time.Second)
-	r.command("start", 1)
-	r.command("start", 2)
-	r.harm.outages = append(r.harm.outages, outage{window: window{began, now()}})
-	r.command("start", 3)
+	ctx, stop := context.WithCancel(context.Background())
+	found := make(chan []outage, 1)
+	go func() { found <- r.untilLed(ctx, began) }()
+	for n := range r.brokers {
+		r.command("start", n+1)
+	}
 	r.healed(r.t)
+	stop()
+	r.harm.outages = append(r.harm.outages, <-found...)
+	require.Len(r.t, r.harm.outages, partitions+1, "leaders of the partitions, and a coordinator")
+}
+
+// untilLed watches, until ctx ends, for the return of what there has to be: of a leader and two replicas in sync, for each partition, and of the
+// group's coordinator. Two brokers that answer need not be enough. The controller takes one after the other for dead and out of the
+// replicas in sync; the last one stays, and nobody else may lead what it held.
+func (r *run) untilLed(ctx context.Context, began time.Duration) []outage {
+	var found []outage
+	seen := map[int32]bool{}
+	coordinated := false
+	for ctx.Err() == nil {
+		r.askAnew(ctx, func(ctx context.Context, admin *kadm.Client) {
+			if topics, err := admin.ListTopics(ctx, r.topic); err == nil {
+				for p, of := range topics[r.topic].Partitions {
+					if of.Err == nil && len(of.ISR) > 1 && !seen[p] {
+						seen[p] = true
+						found = append(found, outage{window: window{began, now()}, of: map[int32]bool{p: true}})
+					}
+				}
+			}
+			if c := admin.FindGroupCoordinators(ctx, r.group)[r.group]; !coordinated && c.Err == nil && c.NodeID > 0 {
+				coordinated = true
+				found = append(found, outage{window: window{began, now()}, handling: true})
+			}
+		})
+		select {
+		case <-time.After(sampleEvery):
+		case <-ctx.Done():
+		}
+	}
+	return found
+}
+
+// askAnew asks by a client of its own: one that has failed for a minute waits before it tries again.
+func (r *run) askAnew(ctx context.Context, ask func(context.Context, *kadm.Client)) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...))
+	if err != nil {
+		return // it is asked again
+	}
+	defer client.Close()
+	ask(ctx, kadm.NewClient(client))
 }
 
 // killMembers kills one member after the other; another process takes each one's place.
