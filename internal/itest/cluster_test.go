@@ -270,9 +270,11 @@ func (r *run) startVia(member bool, proxies []*proxy) *process {
 	})
 }
 
-// underLoad waits until everybody works, hurts, and ends the load some seconds after the fault.
+// underLoad waits until everybody works, hurts, and ends the load some seconds after the fault. Hurt while it forms, a group of three would be
+// one of one.
 func (r *run) underLoad() (load window) {
 	eventually(r.t, 2*time.Minute, "every partition is handled", func(context.Context) bool { return r.watch.handled() == partitions })
+	eventually(r.t, time.Minute, "every member has its part", func(context.Context) bool { return r.watch.shared(members, partitions) })
 	load.from = now()
 	r.harm.from = now()
 	if r.fault.trouble {

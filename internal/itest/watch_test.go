@@ -110,6 +110,8 @@ func (w *groupWatch) noteOwners(sessions []session) {
 			}
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.owned = owned
 }
 
@@ -148,6 +150,19 @@ func (w *groupWatch) handled() int {
 		}
 	}
 	return len(seen)
+}
+
+// shared says whether so many members have all partitions between them, each its part.
+func (w *groupWatch) shared(members, partitions int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, owned := range w.owned {
+		if len(owned) == 0 {
+			return false
+		}
+		members, partitions = members-1, partitions-len(owned)
+	}
+	return members == 0 && partitions == 0
 }
 
 // owns says whether a member has been given partitions.
