@@ -137,14 +137,14 @@ func doors() map[string]door {
 			lock: func(h *house, c *eventbus.Config) {
 				refuseLogins(h)
 				c.TLS, c.SASL = h.trusting(), password
-				h.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				c.Client = append(c.Client, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
 					select {
 					case <-time.After(1700 * time.Millisecond):
 						return h.net.dial(ctx, network, address)
 					case <-ctx.Done():
 						return nil, ctx.Err()
 					}
-				}
+				}))
 			},
 			want: "SASL_AUTHENTICATION_FAILED",
 		},
