@@ -206,6 +206,9 @@ func headerCount(record []byte) (int, bool) {
 	if rest == nil || n < 0 || n > int64(len(rest)/2) { // each takes two bytes at least
 		return 0, false
 	}
+	if n > maxBatchWeight/headerWeight {
+		return int(n), true // too many, whatever they are
+	}
 	for range 2 * n { // their names and values
 		if rest = skipBytes(rest); rest == nil {
 			return 0, false
