@@ -142,9 +142,9 @@ func (c *consumer) fetchedLocked(topic string, id [16]byte, partition int32) *fe
 
 // take queues fetched records, without waiting for anything but a lock.
 func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
-	records := make([]engine.Record[*task], len(p.Records))
+	tasks := make([]*task, len(p.Records))
 	for i, r := range p.Records {
-		records[i] = a.admit(r)
+		tasks[i] = a.admit(r)
 	}
 	c := a.consumer
 	c.mu.Lock()
@@ -153,16 +153,17 @@ func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
 		return
 	}
 	skipped := a.part.Skipped()
-	for i, r := range records {
-		if a.before(p.Records[i]) {
+	for _, t := range tasks {
+		r := t.record
+		if a.before(r) {
 			continue
 		}
-		a.headTime = p.Records[i].Timestamp
-		if p.Records[i].Attrs.IsControl() { // a transaction's marker is only passed
-			c.engine.Pass(a.part, r.Offset, r.Epoch)
+		a.headTime = r.Timestamp
+		if r.Attrs.IsControl() { // a transaction's marker is only passed
+			c.engine.Pass(a.part, r.Offset, r.LeaderEpoch)
 			continue
 		}
-		if r.Value.item = c.engine.Add(a.part, r); r.Value.item == nil {
+		if !c.engine.Add(a.part, &t.item) {
 			a.doneTime = a.headTime
 		}
 	}
@@ -177,20 +178,20 @@ const recordOverhead, headerOverhead = 512, 64
 
 // admit copies a record, so that an event that waits does not keep its whole batch in memory, and finds its lane. A record without a key
 // has that of its payload, if the topic has keys: it has to be decoded for it.
-func (a *assignment) admit(r *kgo.Record) engine.Record[*task] {
+func (a *assignment) admit(r *kgo.Record) *task {
 	t := &task{of: a, own: cloneRecord(r)}
 	t.record = &t.own
-	rec := engine.Record[*task]{
-		Value: t, Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead + headerOverhead*len(r.Headers),
+	t.item = item{Value: t, Record: engine.Record{
+		Offset: r.Offset, Epoch: r.LeaderEpoch, Size: recordBytes(r) + recordOverhead + headerOverhead*len(r.Headers),
 		Key: string(r.Key), Keyed: r.Key != nil, Free: a.route.free,
-	}
-	if rec.Keyed || rec.Free || !a.route.keyed || r.Attrs.IsControl() {
-		return rec
+	}}
+	if t.item.Keyed || t.item.Free || !a.route.keyed || r.Attrs.IsControl() {
+		return t
 	}
 	if t.accept(); t.broken == nil {
-		rec.Key, rec.Keyed = t.raw.call.lane(), true
+		t.item.Key, t.item.Keyed = t.raw.call.lane(), true
 	}
-	return rec
+	return t
 }
 
 // cloneRecord copies what a record shares with its batch.

@@ -348,8 +348,10 @@ func (b *Bus) hold(group string, held bool) error {
 // an explicit end-to-end check, as the TypeScript package makes it. It blocks, fails and is counted like a [Bus.Publish]. Don't
 // make it a probe: it writes, and says nothing of what is consumed; [Bus.HealthHandler] has the probes.
 func (b *Bus) Ping(ctx context.Context) error {
-	f := b.newFlight(kgo.Record{Topic: b.cfg.TopicPrefix + TopicHealthCheck, Key: []byte(b.cfg.Service), Value: []byte(Ping)})
-	f.topic, f.env.source = TopicHealthCheck, b.cfg.Service
+	f := b.newFlight(TopicHealthCheck, []byte(b.cfg.Service), []byte(Ping))
+	if len(b.cfg.Hooks) > 0 {
+		f.told = &envelope{source: b.cfg.Service}
+	}
 	var (
 		result error
 		landed sync.WaitGroup

@@ -158,7 +158,7 @@ var (
 	plainToWire = json.Deterministic(true)
 	toWire      = json.JoinOptions(plainToWire,
 		json.WithMarshalers(json.JoinMarshalers(json.MarshalToFunc(writeSecret), json.MarshalToFunc(writeNumber))))
-	plainFromWire = json.JoinOptions()
+	plainFromWire = jsontext.AllowDuplicateNames(true) // there are none: the check came before
 	fromWire      = json.WithUnmarshalers(json.JoinUnmarshalers(
 		json.UnmarshalFromFunc(readAny), json.UnmarshalFromFunc(readNumber), json.UnmarshalFromFunc(readTime)))
 )
@@ -184,7 +184,7 @@ func (c *codec) look(t reflect.Type, seen map[reflect.Type]bool) {
 		c.to = toWire
 	case t == reflect.TypeFor[time.Time]():
 		c.from = fromWire
-	case t == reflect.TypeFor[Decimal]():
+	case t == reflect.TypeFor[Decimal](), t == reflect.TypeFor[*Decimal]():
 	case t == reflect.TypeFor[stdjson.Number](), t.Kind() == reflect.Interface, t.Implements(reflect.TypeFor[json.MarshalerTo]()),
 		reflect.PointerTo(t).Implements(reflect.TypeFor[json.MarshalerTo]()), reflect.PointerTo(t).Implements(reflect.TypeFor[json.UnmarshalerFrom]()):
 		c.to, c.from = toWire, fromWire

@@ -46,6 +46,7 @@ type consumer struct {
 	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
 	left     map[*item]struct{}          // tries that outlasted their assignment
 	followed map[string]*followed        // sources and retry topics, by Kafka's names
+	starting bool                        // start is on its way
 	held     bool                        // by Pause
 	joined   bool
 	session  session   // of the group, the last that has begun

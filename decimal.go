@@ -105,6 +105,11 @@ func exact(r *big.Rat, decimals int) Decimal { return Decimal{text: r.FloatStrin
 // MarshalJSON writes the number with the digits that it was given.
 func (d Decimal) MarshalJSON() ([]byte, error) { return []byte(d.String()), nil }
 
+// MarshalJSONTo is MarshalJSON for JSON version 2 (github.com/go-json-experiment/json), without an allocation.
+func (d Decimal) MarshalJSONTo(e *jsontext.Encoder) error {
+	return e.WriteValue(append(e.AvailableBuffer(), d.String()...))
+}
+
 // UnmarshalJSON reads a JSON number; a string or null is refused.
 func (d *Decimal) UnmarshalJSON(b []byte) error {
 	if jsontext.Value(b).Kind() != '0' {

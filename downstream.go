@@ -31,7 +31,7 @@ func (c *consumer) noteFailureLocked(it *item, probe bool, now time.Time) bool {
 	case probe:
 		r.breaker.ProbeFailed(now)
 		c.probeLaterLocked(r)
-	case !t.proven() && r.breaker.Failed(it.Key(), t.started, now): // an event that fails where others succeed says nothing of an outage
+	case !t.proven() && r.breaker.Failed(it.Lane(), t.started, now): // an event that fails where others succeed says nothing of an outage
 		c.openedLocked(r)
 	}
 	if lastResort && now.Sub(t.first) >= r.retry.OutageHold {

@@ -45,7 +45,7 @@ type AnyEvent interface {
 // message is an event that is to be encoded: what the engine knows of it.
 type message struct {
 	topic *topicSpec
-	key   []byte
+	key   string // "" for none
 	env   envelope
 	event AnyEvent
 }
@@ -95,7 +95,7 @@ func (e *BaseEvent[T]) message() (message, error) {
 	if key == "" {
 		return message{}, fmt.Errorf("topic %s: %w", e.topic.name, invalid("key", "the payload's key field must not be empty"))
 	}
-	m.key = []byte(key)
+	m.key = key
 	return m, nil
 }
 

@@ -18,8 +18,8 @@ func EncodeForTest(e AnyEvent) (key, value []byte, err error) {
 		return nil, nil, err
 	}
 	m.stamp(context.Background(), "test-service")
-	value, _, err = m.encode()
-	return m.key, value, err
+	key, value, _, err = m.encode()
+	return key, value, err
 }
 
 // ParseForTest reads one strict JSON value.
@@ -69,7 +69,7 @@ func DeliveryForTest(t AnyTopic, retry bool, r *kgo.Record) (Delivery, *kgo.Reco
 		task.of.topic = route.retryTopic
 	}
 	f := failure{class: ClassTransient, err: errors.New("no"), attempts: 4, first: time.UnixMilli(0)}
-	return task.delivery(), f.record(r, task.origin(), DeadLetterTopic(t.Name(), "group"), c.group, 0)
+	return task.delivery(1), f.record(r, task.origin(), DeadLetterTopic(t.Name(), "group"), c.group, 0)
 }
 
 // SendBackForTest is the record that a redrive makes of a dead letter.
@@ -140,8 +140,13 @@ func TimesForTest(t time.Time) (text []byte, back time.Time, err error) {
 	return text, back, err
 }
 
-// HandlerContextForTest is the ctx of a try, and what ends it.
-func HandlerContextForTest(parent context.Context, timeout time.Duration, e *RawEvent, d Delivery) (context.Context, func()) {
-	c := newHandlerContext(parent, time.Now().Add(timeout), e, d)
-	return c, c.end
+// HandlerContextsForTest makes the ctx of a try of a record with a key, and what ends it.
+func HandlerContextsForTest(parent context.Context, timeout time.Duration, e *RawEvent, attempt int, key []byte) func() (context.Context, func()) {
+	route := &route{timeout: timeout, topic: &topicSpec{}}
+	of := &assignment{route: route, ctx: parent, consumer: &consumer{}}
+	t := &task{of: of, raw: e, spent: attempt - 1, record: &kgo.Record{Key: key}}
+	return func() (context.Context, func()) {
+		c := newHandlerContext(t, time.Now())
+		return c, c.end
+	}
 }

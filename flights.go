@@ -85,7 +85,7 @@ func (fs *flights) late() {
 	}
 }
 
-// landed is told that a flight has its result.
+// landed is told that a flight has its result, which the client may not know.
 func (fs *flights) landed(f *flight) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -109,11 +109,12 @@ func (fs *flights) unlinkLocked(f *flight) {
 	f.linked, f.before, f.after = false, nil, nil
 }
 
-// remove is told that the client is done with a flight.
-func (fs *flights) remove() {
+// remove is told that the client is done with a flight, which has its result now at the latest.
+func (fs *flights) remove(f *flight) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.count--
+	fs.unlinkLocked(f)
 }
 
 func (fs *flights) len() int {

@@ -11,8 +11,8 @@ import (
 type handlerContext struct {
 	context.Context // the assignment's
 	deadline        time.Time
-	delivery        Delivery
-	event           *RawEvent
+	task            *task
+	attempt         int
 
 	mu     sync.Mutex
 	ended  bool
@@ -20,8 +20,8 @@ type handlerContext struct {
 	cancel context.CancelFunc
 }
 
-func newHandlerContext(parent context.Context, deadline time.Time, e *RawEvent, d Delivery) *handlerContext {
-	return &handlerContext{Context: parent, deadline: deadline, delivery: d, event: e}
+func newHandlerContext(t *task, now time.Time) *handlerContext {
+	return &handlerContext{Context: t.of.ctx, deadline: now.Add(t.of.route.timeout), task: t, attempt: t.spent + 1}
 }
 
 // Deadline implements [context.Context].
@@ -45,11 +45,11 @@ func (c *handlerContext) Err() error {
 func (c *handlerContext) Value(key any) any {
 	switch key.(type) {
 	case deliveryKey:
-		return c.delivery
+		return c.task.delivery(c.attempt)
 	case causationKey:
-		return c.event.EventID
+		return c.task.raw.EventID
 	case correlationKey:
-		return c.event.CorrelationID
+		return c.task.raw.CorrelationID
 	}
 	c.mu.Lock()
 	inner := c.inner

@@ -42,9 +42,16 @@ type writing struct {
 	ctx       context.Context
 	record    *kgo.Record
 	partition int32 // that it was given with
-	done      func(*kgo.Record, error)
+	result    result
 	err       error // why it was refused; it is handed over once more, and no oftener
 }
+
+// result is told what became of a record, once.
+type result interface{ produced(*kgo.Record, error) }
+
+type resultFunc func(*kgo.Record, error)
+
+func (f resultFunc) produced(r *kgo.Record, err error) { f(r, err) }
 
 func newProducer(client *kgo.Client, log *slog.Logger, count *counters) *producer {
 	return &producer{client: client, log: log, count: count, outlets: map[string]*outlet{}}
@@ -52,10 +59,10 @@ func newProducer(client *kgo.Client, log *slog.Logger, count *counters) *produce
 
 // Produce writes a record, as [kgo.Client.Produce] does.
 func (p *producer) Produce(ctx context.Context, record *kgo.Record, done func(*kgo.Record, error)) {
-	p.produce(&writing{ctx: ctx, record: record, done: done})
+	p.produce(&writing{ctx: ctx, record: record, result: resultFunc(done)})
 }
 
-// produce is Produce; w is the caller's memory, and its own until done is called.
+// produce is Produce; w is the caller's memory, and the producer's until the result is told.
 func (p *producer) produce(w *writing) {
 	w.partition = w.record.Partition
 	if p.admit(w) {
@@ -84,7 +91,7 @@ func (p *producer) write(w *writing) {
 	w.record.Partition = w.partition
 	p.client.Produce(w.ctx, w.record, func(r *kgo.Record, err error) {
 		if !p.landed(w, err) {
-			w.done(r, err)
+			w.result.produced(r, err)
 		}
 	})
 }
@@ -156,7 +163,7 @@ func (p *producer) purge(topic string) {
 		return
 	}
 	for _, w := range refused {
-		w.done(w.record, fmt.Errorf("%w: %w", errEitherTopic, w.err))
+		w.result.produced(w.record, fmt.Errorf("%w: %w", errEitherTopic, w.err))
 	}
 }
 

@@ -139,8 +139,9 @@ func (b *Bus) Encode(ctx context.Context, e AnyEvent) (*kgo.Record, error) {
 type flight struct {
 	record   kgo.Record
 	writing  writing
-	topic    string // without Config.TopicPrefix
-	env      envelope
+	bus      *Bus
+	topic    string    // without Config.TopicPrefix
+	told     *envelope // what hooks are told of it; nil where there are none
 	size     int
 	started  time.Time
 	deadline time.Time // when it has its result at the latest
@@ -186,26 +187,32 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 		return nil, err
 	}
 	m.stamp(ctx, b.cfg.Service)
-	value, certain, err := m.encode()
+	key, value, certain, err := m.encode()
 	b.count.checked(certain)
 	if err != nil {
 		return nil, err
 	}
-	f := b.newFlight(kgo.Record{Topic: b.cfg.TopicPrefix + m.topic.name, Key: m.key, Value: value})
+	f := b.newFlight(m.topic.name, key, value)
 	if cause, ok := ctx.Value(causationKey{}).(string); ok {
 		f.record.Headers = append(f.record.Headers, kgo.RecordHeader{Key: headerCausation, Value: []byte(cause)})
+		f.size = recordBytes(&f.record)
 	}
-	f.size = recordBytes(&f.record)
-	f.topic, f.env = m.topic.name, m.env
+	if len(b.cfg.Hooks) > 0 {
+		told := m.env // copied here alone, or every event's would be on the heap
+		f.told = &told
+	}
 	if f.size > b.cfg.MaxBufferedBytes {
 		return nil, fmt.Errorf("topic %s: the event has %d bytes, MaxBufferedBytes allows %d: %w", m.topic.name, f.size, b.cfg.MaxBufferedBytes, kerr.MessageTooLarge)
 	}
 	return f, nil
 }
 
-func (b *Bus) newFlight(r kgo.Record) *flight {
+// newFlight makes one for a topic, which is named without Config.TopicPrefix.
+func (b *Bus) newFlight(topic string, key, value []byte) *flight {
 	now := time.Now()
-	return &flight{record: r, size: recordBytes(&r), started: now, deadline: now.Add(b.cfg.PublishTimeout)}
+	f := &flight{bus: b, topic: topic, size: len(key) + len(value), started: now, deadline: now.Add(b.cfg.PublishTimeout)}
+	f.record.Topic, f.record.Key, f.record.Value = b.cfg.TopicPrefix+topic, key, value
+	return f
 }
 
 // KeyHash returns a short hash (FNV-1a, hexadecimal) that stands for a record key in logs, where the key itself may be personal.
@@ -230,12 +237,15 @@ func (b *Bus) send(ctx context.Context, f *flight) {
 	if ctx.Done() != nil {
 		ctx = context.WithoutCancel(ctx)
 	}
-	f.writing = writing{ctx: ctx, record: &f.record, done: func(_ *kgo.Record, err error) {
-		b.buffer.Leave(f.size)
-		b.flights.remove()
-		b.finish(f, f.produceError(err))
-	}}
+	f.writing.ctx, f.writing.record, f.writing.result = ctx, &f.record, f
 	b.events.produce(&f.writing)
+}
+
+// produced implements [result].
+func (f *flight) produced(_ *kgo.Record, err error) {
+	f.bus.buffer.Leave(f.size)
+	f.bus.flights.remove(f)
+	f.bus.finish(f, f.produceError(err))
 }
 
 func (b *Bus) enter(ctx context.Context, f *flight) error {
@@ -270,7 +280,9 @@ func (b *Bus) finish(f *flight, err error) {
 	} else {
 		b.count.publishErrors.Add(1)
 	}
-	b.flights.landed(f)
+	if err != nil { // the client may still have it
+		b.flights.landed(f)
+	}
 	b.tellPublished(f, err)
 	if f.alone && err != nil {
 		err = &PublishError{Errors: []error{err}}
@@ -279,11 +291,11 @@ func (b *Bus) finish(f *flight, err error) {
 }
 
 func (b *Bus) tellPublished(f *flight, err error) {
-	if len(b.cfg.Hooks) == 0 {
+	if f.told == nil {
 		return
 	}
 	info := PublishedInfo{
-		Topic: f.topic, Partition: -1, Offset: -1, EventID: f.env.eventID, Source: f.env.source, CorrelationID: f.env.correlationID,
+		Topic: f.topic, Partition: -1, Offset: -1, EventID: f.told.eventID, Source: f.told.source, CorrelationID: f.told.correlationID,
 		KeyHash: KeyHash(f.record.Key), Took: time.Since(f.started), Err: err,
 	}
 	if err == nil {

@@ -61,7 +61,7 @@ func (c *consumer) stuckLocked() bool {
 		}
 	}
 	for _, a := range c.assigned {
-		for it := range a.part.Running() {
+		for _, it := range a.part.Running() {
 			if it.Value.stuck() {
 				return true
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,7 +21,7 @@ type task struct {
 	of     *assignment
 	record *kgo.Record
 	own    kgo.Record // what record is, for one that was fetched
-	item   *item
+	item   item
 	// raw is the event, once it is decoded; broken is why it is none.
 	raw    *RawEvent
 	broken *failure
@@ -87,7 +88,7 @@ func (t *task) try(now time.Time) error {
 	if t.accept(); t.broken != nil {
 		return t.broken.err
 	}
-	ctx := newHandlerContext(t.of.ctx, now.Add(t.of.route.timeout), t.raw, t.delivery())
+	ctx := newHandlerContext(t, now)
 	defer ctx.end()
 	err := catch(func() error { return t.of.route.handler(ctx, t.raw) })
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -122,11 +123,11 @@ func (t *task) origin() origin {
 	return o
 }
 
-func (t *task) delivery() Delivery {
+func (t *task) delivery(attempt int) Delivery {
 	o := t.origin()
 	return Delivery{
 		Topic: t.of.route.topic.name, Partition: o.Partition, Offset: o.Offset, Timestamp: o.Timestamp, Key: t.record.Key,
-		Headers: deliveryHeaders(t.record.Headers), Group: t.of.consumer.sub.Group, Attempt: t.spent + 1, Redrives: redrives(t.record.Headers),
+		Headers: deliveryHeaders(t.record.Headers), Group: t.of.consumer.sub.Group, Attempt: attempt, Redrives: redrives(t.record.Headers),
 	}
 }
 
@@ -159,12 +160,35 @@ func (c *consumer) work(it *item) {
 	ended = true
 }
 
-// feedLocked starts what may start.
+// feedLocked has a goroutine start what may start. That one has the next one started before it works, so that there are no more of them than handlers
+// need: few goroutines work through events that take no time, one after the other.
 func (c *consumer) feedLocked() {
-	now := time.Now()
-	for it := c.nextLocked(now); it != nil; it = c.nextLocked(now) {
-		c.workers.Go(func() { c.work(it) })
+	if !c.starting && c.startableLocked() {
+		c.starting = true
+		c.workers.Go(c.start)
 	}
+}
+
+func (c *consumer) start() {
+	c.mu.Lock()
+	c.starting = false
+	it := c.nextLocked(time.Now())
+	if it != nil {
+		c.feedLocked()
+	}
+	c.unlock()
+	if it != nil {
+		c.work(it)
+	}
+}
+
+// startableLocked says whether nextLocked may find something.
+func (c *consumer) startableLocked() bool {
+	if c.held {
+		return false
+	}
+	now := time.Now()
+	return c.engine.Ready() || slices.ContainsFunc(c.ordered, func(r *route) bool { return r.breaker.Due(now) })
 }
 
 // nextLocked takes the next item to try, nil if there is none.
@@ -190,7 +214,7 @@ func (c *consumer) nextLocked(now time.Time) *item {
 // waitsLocked has an item that would start wait where a try of its key was left behind and still runs: the partition went, and has come back.
 func (c *consumer) waitsLocked(it *item) bool {
 	for left := range c.left {
-		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Key().Alike(it.Key()) {
+		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Lane().Alike(it.Lane()) {
 			it.Value.behind = left
 			c.engine.Park(it)
 			return true
@@ -268,7 +292,9 @@ func (c *consumer) doneLocked(it *item, took time.Duration, now time.Time) {
 	}
 	t.of.doneTime = t.record.Timestamp
 	c.bus.count.consumed.Add(1)
-	c.afterLocked(func() { c.tellHandled(t, failure{attempts: t.spent + 1, took: took}) })
+	if len(c.bus.cfg.Hooks) > 0 {
+		c.afterLocked(func() { c.tellHandled(t, failure{attempts: t.spent + 1, took: took}) })
+	}
 }
 
 // failedLocked has an item tried again, or given up.

@@ -144,7 +144,8 @@ func (a *assignment) takeUnreadLocked(u unreadable) {
 		of: a, record: &kgo.Record{Topic: u.topic, Partition: u.partition, Offset: u.first, LeaderEpoch: u.epoch},
 		broken: &failure{class: ClassUnreadable, err: u, first: time.Now(), until: u.next},
 	}
-	t.item = c.engine.Add(a.part, engine.Record[*task]{Value: t, Offset: u.first, Epoch: u.epoch, Size: recordOverhead, Free: true})
+	t.item = item{Value: t, Record: engine.Record{Offset: u.first, Epoch: u.epoch, Size: recordOverhead, Free: true}}
+	c.engine.Add(a.part, &t.item)
 	if u.next-1 > u.first {
 		c.engine.Pass(a.part, u.next-1, u.epoch)
 	}

@@ -54,23 +54,28 @@ func (s *topicSpec) scan(value []byte, at *[members]onepass.Span) bool {
 
 func text(value []byte, at onepass.Span) []byte { return value[at.Start:at.End] }
 
-// encode writes the record value and checks it just as a reader will. certain says that this was quick.
-func (m message) encode() (value []byte, certain bool, err error) {
+// encode writes the record's key and value, and checks it just as a reader will. certain says that this was quick.
+func (m *message) encode() (key, value []byte, certain bool, err error) {
 	if m.env.eventType != m.topic.eventType {
-		return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, invalid("eventType", "must be "+m.topic.eventType))
+		return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, invalid("eventType", "must be "+m.topic.eventType))
 	}
 	buf := scratches.Get().(*bytes.Buffer)
 	defer putScratch(buf)
 	if err := m.write(buf); err != nil {
-		return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
+		return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
 	}
 	var at [members]onepass.Span
 	if certain = m.topic.scan(buf.Bytes(), &at); !certain {
 		if _, err := checkEvent(m.topic, buf.Bytes()); err != nil {
-			return nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
+			return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
 		}
 	}
-	return bytes.Clone(buf.Bytes()), certain, nil
+	n := buf.Len()
+	own := append(append(make([]byte, 0, n+len(m.key)), buf.Bytes()...), m.key...)
+	if m.key != "" {
+		key = own[n:]
+	}
+	return key, own[:n:n], certain, nil
 }
 
 // scratches are what events are encoded into before it is known how long they are.
@@ -86,18 +91,17 @@ func putScratch(buf *bytes.Buffer) {
 	}
 }
 
-func (m message) write(to *bytes.Buffer) error {
-	b := to.AvailableBuffer()
-	b = append(b, `{"eventId":`...)
-	b, err1 := jsontext.AppendQuote(b, m.env.eventID)
+func (m *message) write(to *bytes.Buffer) error {
+	b := append(to.AvailableBuffer(), `{"eventId":`...)
+	b, err1 := appendQuote(b, m.env.eventID)
 	b = append(b, `,"eventType":`...)
-	b, err2 := jsontext.AppendQuote(b, m.env.eventType)
+	b, err2 := appendQuote(b, m.env.eventType)
 	b = append(b, `,"timestamp":"`...)
 	b = appendTime(b, m.env.timestamp)
 	b = append(b, `","version":`...)
-	b, err3 := jsontext.AppendQuote(b, m.env.version)
+	b, err3 := appendQuote(b, m.env.version)
 	b = append(b, `,"source":`...)
-	b, err4 := jsontext.AppendQuote(b, m.env.source)
+	b, err4 := appendQuote(b, m.env.source)
 	b = append(b, `,"payload":`...)
 	to.Write(b)
 	start := to.Len()
@@ -109,12 +113,22 @@ func (m message) write(to *bytes.Buffer) error {
 	}
 	b = to.AvailableBuffer()
 	b = append(b, `,"correlationId":`...)
-	b, err5 := jsontext.AppendQuote(b, m.env.correlationID)
+	b, err5 := appendQuote(b, m.env.correlationID)
 	to.Write(append(b, '}'))
 	if err := cmp.Or(err1, err2, err3, err4, err5); err != nil {
 		return asInvalid("event", err)
 	}
 	return nil
+}
+
+// appendQuote appends a JSON string.
+func appendQuote(b []byte, s string) ([]byte, error) {
+	start := len(b)
+	b = append(append(b, '"'), s...)
+	if onepass.IsText(b[start+1:]) { // as most are
+		return append(b, '"'), nil
+	}
+	return jsontext.AppendQuote(b[:start], s)
 }
 
 // wireTime is what JavaScript's toISOString writes.

@@ -24,7 +24,7 @@ func BenchmarkEvent(b *testing.B) {
 				keys[i] = strconv.Itoa(i)
 			}
 			add := func(n int) {
-				e.Add(p, engine.Record[int]{Value: n, Offset: int64(n), Size: 100, Key: keys[n%len(keys)], Keyed: test.keyed})
+				e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(n), Size: 100, Key: keys[n%len(keys)], Keyed: test.keyed}})
 			}
 			for n := range 1000 {
 				add(n)
@@ -49,7 +49,7 @@ func BenchmarkBehindAParkedKey(b *testing.B) {
 	e := engine.New[int](64, 1, engine.Limits{Records: 10_000, Bytes: 1 << 20, Span: 100_000}, engine.NewBudget(100_000, 1<<26))
 	p := e.Assign(0)
 	add := func(n int) {
-		e.Add(p, engine.Record[int]{Value: n, Offset: int64(n), Size: 100, Key: strconv.Itoa(n % 1000), Keyed: true})
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(n), Size: 100, Key: strconv.Itoa(n % 1000), Keyed: true}})
 	}
 	add(0)
 	e.Park(e.Next())

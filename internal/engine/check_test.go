@@ -70,12 +70,7 @@ func (m *model) checkEvent(ev *event) {
 }
 
 func (m *model) checkRunning(l *life) {
-	n := 0
-	for it := range l.part.Running() {
-		m.must(it.Value.is == running, "%v runs, and is %s", it.Value, it.Value.is)
-		n++
-	}
-	m.must(n == len(l.in(running)), "%v runs %d", l, n)
+	m.must(slices.Equal(values(l.part.Running()), l.in(running)), "%v runs %v", l, values(l.part.Running()))
 }
 
 func (m *model) checkFirst(l *life) {

@@ -5,7 +5,11 @@
 // Nothing is looked up again by topic and number, so a late result of an old assignment cannot touch a new one.
 package engine
 
-import "github.com/dreamscape/eventbus/internal/lane"
+import (
+	"slices"
+
+	"github.com/dreamscape/eventbus/internal/lane"
+)
 
 // Engine runs the partitions of one consumer. T is what the caller knows of an event.
 type Engine[T any] struct {
@@ -19,7 +23,7 @@ type Engine[T any] struct {
 
 // route is what the partitions of one handler share: it can be held without the others.
 type route[T any] struct {
-	lanes *lane.Lanes[Key[T], *Item[T]]
+	lanes *lane.Lanes[*Item[T]]
 	held  bool
 }
 
@@ -40,20 +44,31 @@ func (k Key[T]) Alike(other Key[T]) bool {
 func New[T any](slots, routes int, limits Limits, budget *Budget) *Engine[T] {
 	e := &Engine[T]{slots: lane.NewSlots(slots), limits: limits, budget: budget}
 	for range routes {
-		e.routes = append(e.routes, &route[T]{lanes: lane.New[Key[T], *Item[T]](e.slots)})
+		e.routes = append(e.routes, &route[T]{lanes: lane.New[*Item[T]](e.slots)})
 	}
 	return e
 }
 
-// Item is an event on its way through the engine.
-type Item[T any] struct {
-	Value  T
+// Record is a fetched record, as far as the engine has to know it.
+type Record struct {
 	Offset int64
-	part   *Partition[T]
-	key    Key[T]
-	size   int
-	state  state
-	marked bool
+	Epoch  int32
+	Size   int    // bytes that it holds
+	Key    string // of its lane, where Keyed
+	Keyed  bool
+	Free   bool // it needs no order: a lane by itself
+}
+
+// Item is an event on its way through the engine. It is the caller's memory: one that was added belongs to the engine until it is over, and must not
+// be copied.
+type Item[T any] struct {
+	Value T
+	Record
+	part         *Partition[T]
+	lane         *lane.Lane[*Item[T]]
+	before, next *Item[T] // of the partition's items
+	state        state
+	marked       bool
 }
 
 type state int
@@ -69,41 +84,30 @@ const (
 // Part returns the partition that the item belongs to.
 func (it *Item[T]) Part() *Partition[T] { return it.part }
 
-// Key returns the item's lane.
-func (it *Item[T]) Key() Key[T] { return it.key }
-
-// Record is a fetched record, as far as the engine has to know it.
-type Record[T any] struct {
-	Value  T
-	Offset int64
-	Epoch  int32
-	Size   int    // bytes that it holds
-	Key    string // of its lane, where Keyed
-	Keyed  bool
-	Free   bool // it needs no order: a lane by itself
+// Lane names the item's lane.
+func (it *Item[T]) Lane() Key[T] {
+	if it.Free {
+		return Key[T]{part: it.part, own: it.Offset + 1}
+	}
+	return Key[T]{part: it.part, name: it.Key, keyed: it.Keyed}
 }
 
-// Add takes a fetched record. It returns nil for one that was done already, as the map of an earlier commit says, and for one whose
-// partition takes no more.
-func (e *Engine[T]) Add(p *Partition[T], r Record[T]) *Item[T] {
+// Add takes a fetched record. It returns false for one that was done already, as the map of an earlier commit says, and for one whose partition
+// takes no more.
+func (e *Engine[T]) Add(p *Partition[T], it *Item[T]) bool {
 	if p.stopped {
-		return nil
+		return false
 	}
 	p.taken = true
-	if !p.progress.Add(r.Offset, r.Epoch) {
+	if !p.progress.Add(it.Offset, it.Epoch) {
 		p.skipped++
 		p.passed = true
-		return nil
+		return false
 	}
-	it := &Item[T]{Value: r.Value, Offset: r.Offset, part: p, size: r.Size, key: Key[T]{part: p, name: r.Key, keyed: r.Keyed}}
-	if r.Free {
-		it.key = Key[T]{part: p, own: r.Offset + 1}
-	}
-	p.items[it.Offset] = it
-	p.bytes += r.Size
-	e.budget.add(1, r.Size)
-	e.routes[p.route].lanes.Push(it.key, it)
-	return it
+	p.append(it)
+	e.budget.add(1, it.Size)
+	e.routes[p.route].lanes.Push(it.lane, it)
+	return true
 }
 
 // Pass takes a record that nobody has to handle, such as a transaction's marker.
@@ -134,16 +138,20 @@ func (e *Engine[T]) Next() *Item[T] {
 
 // NextOf starts an item of one route, whether it is held or not.
 func (e *Engine[T]) NextOf(route int) *Item[T] {
-	_, it, ok := e.routes[route].lanes.Next()
+	it, ok := e.routes[route].lanes.Next()
 	if !ok {
 		return nil
 	}
-	it.state = running
-	it.part.running[it] = struct{}{}
+	it.is(running)
 	if e.bug == MarkBeforeHandle {
 		it.mark()
 	}
 	return it
+}
+
+// Ready says whether Next would start something.
+func (e *Engine[T]) Ready() bool {
+	return e.slots.Free() && slices.ContainsFunc(e.routes, func(r *route[T]) bool { return !r.held && r.lanes.Ready() > 0 })
 }
 
 // Hold keeps a route's items from starting by Next, or ends that.
@@ -179,7 +187,7 @@ func (e *Engine[T]) leave(it *Item[T]) bool {
 		return false
 	}
 	if it.state == running || !p.stopped { // the lanes of what else belonged to a stopped partition are gone
-		e.routes[p.route].lanes.Done(it.key)
+		e.routes[p.route].lanes.Done(it.lane)
 	}
 	e.forget(it)
 	return p.owned
@@ -187,13 +195,9 @@ func (e *Engine[T]) leave(it *Item[T]) bool {
 
 // forget ends an item's part in what is counted.
 func (e *Engine[T]) forget(it *Item[T]) {
-	p := it.part
-	it.state = over
-	delete(p.running, it)
-	delete(p.waiting, it)
-	delete(p.items, it.Offset)
-	p.bytes -= it.size
-	e.budget.add(-1, -it.size)
+	it.part.remove(it)
+	it.is(over)
+	e.budget.add(-1, -it.Size)
 }
 
 // Park has a running item wait, at the head of its lane and without a slot.
@@ -203,13 +207,10 @@ func (e *Engine[T]) Park(it *Item[T]) { e.rest(it, parked) }
 func (e *Engine[T]) Settle(it *Item[T]) { e.rest(it, settling) }
 
 func (e *Engine[T]) rest(it *Item[T], s state) {
-	p := it.part
 	if it.state == running {
-		e.routes[p.route].lanes.Park(it.key)
-		delete(p.running, it)
+		e.routes[it.part.route].lanes.Park(it.lane)
 	}
-	it.state = s
-	p.waiting[it] = struct{}{}
+	it.is(s)
 }
 
 // Unpark lets a parked item start again. false: it does not wait any longer.
@@ -217,9 +218,8 @@ func (e *Engine[T]) Unpark(it *Item[T]) bool {
 	if it.state != parked || it.part.stopped {
 		return false
 	}
-	it.state = queued
-	delete(it.part.waiting, it)
-	return e.routes[it.part.route].lanes.Unpark(it.key)
+	it.is(queued)
+	return e.routes[it.part.route].lanes.Unpark(it.lane)
 }
 
 // Behind is how many items wait behind this one in its lane.
@@ -227,7 +227,7 @@ func (e *Engine[T]) Behind(it *Item[T]) int {
 	if it.part.stopped {
 		return 0
 	}
-	return e.routes[it.part.route].lanes.Queued(it.key) - 1
+	return it.lane.Len() - 1
 }
 
 // Running is how many items run, over all partitions.

@@ -44,13 +44,13 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 	switch {
 	case held && e.routes[p.route].lanes.Ready() > 0: // one that may start is enough
 		return "held"
-	case full(int64(len(p.items)), int64(e.limits.Records), paused):
+	case full(int64(p.Queued()), int64(e.limits.Records), paused):
 		return "records in flight"
 	case full(int64(p.bytes), int64(e.limits.Bytes), paused):
 		return "bytes in flight"
 	case full(p.progress.Span(), e.limits.Span, paused):
 		return "span"
-	case (len(p.items) >= Share || p.bytes >= ShareBytes) && e.budget.full(paused):
+	case (p.Queued() >= Share || p.bytes >= ShareBytes) && e.budget.full(paused):
 		return "in flight on the bus"
 	}
 	return ""

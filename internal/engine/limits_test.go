@@ -13,7 +13,7 @@ import (
 func filled(e *engine.Engine[int], n int) *engine.Partition[int] {
 	p := e.Assign(0)
 	for i := range n {
-		e.Add(p, engine.Record[int]{Value: i, Offset: int64(i), Size: 2, Key: fmt.Sprint(i), Keyed: true})
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: fmt.Sprint(i), Keyed: true}})
 	}
 	return p
 }
@@ -66,7 +66,7 @@ func TestHeldFetchesUntilAnEventMayStart(t *testing.T) {
 	e := engine.New[int](1, 1, engine.Limits{Records: 10, Bytes: 10_000, Span: 1000}, engine.NewBudget(1000, 10_000))
 	p := e.Assign(0)
 	add := func(offset int64, key string) {
-		e.Add(p, engine.Record[int]{Offset: offset, Size: 1, Key: key, Keyed: true})
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: 1, Key: key, Keyed: true}})
 	}
 	add(0, "k")
 	e.Park(e.Next())
@@ -82,7 +82,7 @@ func TestAShareIsBoundedByBytes(t *testing.T) {
 	e := engine.New[int](1, 1, engine.Limits{Records: 1000, Bytes: 8 << 20, Span: 1000}, engine.NewBudget(1000, 2<<20))
 	p := e.Assign(0)
 	add := func(offset int64) {
-		e.Add(p, engine.Record[int]{Offset: offset, Size: engine.ShareBytes - 1, Key: "k", Keyed: true})
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: engine.ShareBytes - 1, Key: "k", Keyed: true}})
 	}
 	add(0)
 	require.Empty(t, e.Full(p, false))

@@ -231,10 +231,10 @@ func (m *model) add(l *life, r *record) {
 		return
 	}
 	ev := &event{record: r, of: l, lane: l.lane(r), is: queued}
-	ev.item = m.engine.Add(l.part, engine.Record[*event]{
-		Value: ev, Offset: r.offset, Epoch: r.epoch, Size: r.size, Key: r.key, Keyed: r.keyed, Free: r.free,
-	})
-	if ev.item == nil {
+	ev.item = &engine.Item[*event]{Value: ev, Record: engine.Record{
+		Offset: r.offset, Epoch: r.epoch, Size: r.size, Key: r.key, Keyed: r.keyed, Free: r.free,
+	}}
+	if !m.engine.Add(l.part, ev.item) {
 		m.note("skip %v", ev)
 		m.must(r.handled, "%v was left out, and nobody has handled it", ev)
 		m.must(!due, "%v was left out, which the map does not say", ev)
@@ -248,7 +248,9 @@ func (m *model) add(l *life, r *record) {
 
 // start starts what is next.
 func (m *model) start() bool {
+	ready := m.engine.Ready()
 	it := m.engine.Next()
+	m.must(ready == (it != nil), "it says that one may start: %v", ready)
 	m.started(it, m.plain.next())
 	return it != nil
 }

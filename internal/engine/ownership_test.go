@@ -116,7 +116,7 @@ func (m *model) stopOf(l *life) {
 	m.plain.drop(l)
 	l.stopped = true
 	m.must(m.engine.Stop(l.part) == nil, "%v stops twice", l)
-	m.must(m.engine.Add(l.part, engine.Record[*event]{Offset: l.head + 9}) == nil, "%v takes records though it stops", l)
+	m.must(!m.engine.Add(l.part, &engine.Item[*event]{Record: engine.Record{Offset: l.head + 9}}), "%v takes records though it stops", l)
 	m.engine.Pass(l.part, l.head+9, 99)
 }
 

@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"cmp"
-	"iter"
-	"maps"
 	"slices"
 
+	"github.com/dreamscape/eventbus/internal/lane"
 	"github.com/dreamscape/eventbus/internal/progress"
 )
 
@@ -18,11 +16,12 @@ type Partition[T any] struct {
 	taken    bool // a record was
 	passed   bool // something was done: before that there is nothing to commit
 
-	items   map[int64]*Item[T] // not done, by offset
-	running map[*Item[T]]struct{}
-	waiting map[*Item[T]]struct{} // parked or settling
-	bytes   int
-	skipped int64
+	first, last *Item[T]  // of those that are not over, which are in the order of their offsets
+	in          [over]int // how many of them are in each state
+	bytes       int
+	skipped     int64
+	keyed       map[string]*lane.Lane[*Item[T]] // the lanes of keys; a lane is here while it has items
+	keyless     lane.Lane[*Item[T]]             // that of all without a key
 
 	committed int64  // the offset last acknowledged, -1 for none
 	said      uint64 // progress.Changes as last acknowledged
@@ -31,8 +30,63 @@ type Partition[T any] struct {
 // Assign returns a new assignment, owned, of a partition whose events the route handles.
 func (e *Engine[T]) Assign(route int) *Partition[T] {
 	return &Partition[T]{
-		route: route, progress: progress.New(), owned: true, committed: -1,
-		items: map[int64]*Item[T]{}, running: map[*Item[T]]struct{}{}, waiting: map[*Item[T]]struct{}{},
+		route: route, progress: progress.New(), owned: true, committed: -1, keyed: map[string]*lane.Lane[*Item[T]]{},
+	}
+}
+
+// append takes an item at the end, and finds its lane.
+func (p *Partition[T]) append(it *Item[T]) {
+	it.part, it.before = p, p.last
+	if p.last == nil {
+		p.first = it
+	} else {
+		p.last.next = it
+	}
+	p.last = it
+	p.in[it.state]++
+	p.bytes += it.Size
+	it.lane = p.laneOf(it)
+}
+
+func (p *Partition[T]) laneOf(it *Item[T]) *lane.Lane[*Item[T]] {
+	switch {
+	case it.Free:
+		return new(lane.Lane[*Item[T]])
+	case !it.Keyed:
+		return &p.keyless
+	}
+	ln := p.keyed[it.Key]
+	if ln == nil {
+		ln = new(lane.Lane[*Item[T]])
+		p.keyed[it.Key] = ln
+	}
+	return ln
+}
+
+// remove takes an item out, and its lane where that is empty.
+func (p *Partition[T]) remove(it *Item[T]) {
+	if it.before == nil {
+		p.first = it.next
+	} else {
+		it.before.next = it.next
+	}
+	if it.next == nil {
+		p.last = it.before
+	} else {
+		it.next.before = it.before
+	}
+	it.before, it.next = nil, nil
+	p.bytes -= it.Size
+	if it.Keyed && !it.Free && it.lane.Len() == 0 {
+		delete(p.keyed, it.Key)
+	}
+}
+
+// is changes an item's state.
+func (it *Item[T]) is(s state) {
+	it.part.in[it.state]--
+	if it.state = s; s != over {
+		it.part.in[s]++
 	}
 }
 
@@ -69,7 +123,13 @@ func (p *Partition[T]) Span() int64 { return p.progress.Span() }
 func (p *Partition[T]) Committed() int64 { return p.committed }
 
 // Queued is how many records were taken and are not done.
-func (p *Partition[T]) Queued() int { return len(p.items) }
+func (p *Partition[T]) Queued() int {
+	n := 0
+	for _, in := range p.in {
+		n += in
+	}
+	return n
+}
 
 // Bytes is how many bytes they hold.
 func (p *Partition[T]) Bytes() int { return p.bytes }
@@ -78,18 +138,33 @@ func (p *Partition[T]) Bytes() int { return p.bytes }
 func (p *Partition[T]) Skipped() int64 { return p.skipped }
 
 // First returns the item at Position, nil where there is none.
-func (p *Partition[T]) First() *Item[T] { return p.items[p.progress.Watermark()] }
-
-// Running yields the items that run, in no order.
-func (p *Partition[T]) Running() iter.Seq[*Item[T]] { return maps.Keys(p.running) }
-
-// Waiting returns the items that are parked or whose dead letter is on its way, by offset.
-func (p *Partition[T]) Waiting() []*Item[T] {
-	return slices.SortedFunc(maps.Keys(p.waiting), byOffset)
+func (p *Partition[T]) First() *Item[T] {
+	if p.first == nil || p.first.Offset != p.progress.Watermark() {
+		return nil
+	}
+	return p.first
 }
 
-// byOffset orders items, so that what the engine says does not depend on the order of a map: a run can be replayed.
-func byOffset[T any](a, b *Item[T]) int { return cmp.Compare(a.Offset, b.Offset) }
+// Running returns the items that run, by offset.
+func (p *Partition[T]) Running() []*Item[T] { return p.all(running) }
+
+// Waiting returns the items that are parked or whose dead letter is on its way, by offset.
+func (p *Partition[T]) Waiting() []*Item[T] { return p.all(parked, settling) }
+
+// all returns the items in some states, by offset.
+func (p *Partition[T]) all(states ...state) []*Item[T] {
+	n := 0
+	for _, s := range states {
+		n += p.in[s]
+	}
+	var items []*Item[T]
+	for it := p.first; len(items) < n; it = it.next {
+		if slices.Contains(states, it.state) {
+			items = append(items, it)
+		}
+	}
+	return items
+}
 
 // Parked says whether the item waits to be tried again.
 func (it *Item[T]) Parked() bool { return it.state == parked }
@@ -104,33 +179,36 @@ func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 		return nil
 	}
 	p.stopped = true
-	e.routes[p.route].lanes.Drop(func(k Key[T]) bool { return k.part == p })
-	for _, it := range p.items {
-		if it.state == parked {
-			forgotten = append(forgotten, it)
-		}
-		if it.state == parked || it.state == queued {
-			e.forget(it)
-		}
+	e.routes[p.route].lanes.Drop(p.lanes)
+	forgotten = p.all(parked)
+	for _, it := range p.all(parked, queued) {
+		e.forget(it)
 	}
-	slices.SortFunc(forgotten, byOffset)
 	return forgotten
 }
 
+// lanes yields the lanes of all items, some of them more than once.
+func (p *Partition[T]) lanes(yield func(*lane.Lane[*Item[T]]) bool) {
+	for it := p.first; it != nil && yield(it.lane); it = it.next {
+	}
+}
+
 // Idle says whether nothing of a stopped partition is under way any longer.
-func (p *Partition[T]) Idle() bool { return p.stopped && len(p.running)+len(p.waiting) == 0 }
+func (p *Partition[T]) Idle() bool {
+	return p.stopped && p.in[running]+p.in[parked]+p.in[settling] == 0
+}
 
 // Release ends the ownership. What still runs is left behind: its slot is free, its result will be ignored. It returns those items,
 // by offset.
 func (e *Engine[T]) Release(p *Partition[T]) (left []*Item[T]) {
 	e.Stop(p)
 	p.owned = e.bug == NoOwnership
-	left = slices.SortedFunc(maps.Keys(p.running), byOffset)
+	left = p.Running()
 	for _, it := range left {
-		e.routes[p.route].lanes.Done(it.key)
+		e.routes[p.route].lanes.Done(it.lane)
 	}
-	for _, it := range p.items {
-		e.forget(it)
+	for p.first != nil {
+		e.forget(p.first)
 	}
 	return left
 }

@@ -39,7 +39,7 @@ type object struct {
 
 // property is a name that the schema speaks of.
 type property struct {
-	name    string
+	quoted  string // as it is written, with a colon; "" for one that is not plain ASCII
 	bit     uint64
 	node    *node // nil: anything
 	capture int   // where its place is noted; -1: nowhere
@@ -74,7 +74,7 @@ type number struct {
 
 // enum are the values of an enum that can be compared as they are; others are not certainly in it.
 type enum struct {
-	texts         map[string]bool
+	texts         []string
 	null, yes, no bool
 }
 
@@ -131,7 +131,7 @@ func (c *Checker) with(name string, change func(*property)) *Checker {
 	root := *c.root
 	root.known = map[string]*property{}
 	for name, p := range c.root.known {
-		root.known[name] = &property{name: name, bit: p.bit, node: p.node, capture: p.capture}
+		root.known[name] = &property{quoted: p.quoted, bit: p.bit, node: p.node, capture: p.capture}
 	}
 	root.first = new(atomic.Pointer[property])
 	if p := root.known[name]; p != nil {
@@ -265,7 +265,7 @@ func (c *compiler) object(n *node, s *jsonschema.Schema) bool {
 			n.known, n.first = map[string]*property{}, new(atomic.Pointer[property])
 		}
 		if !there {
-			p = &property{name: name, bit: 1 << len(n.known), node: n.others, capture: -1}
+			p = &property{quoted: quoted(name), bit: 1 << len(n.known), node: n.others, capture: -1}
 			n.known[name] = p
 		}
 		return p, there
@@ -288,6 +288,15 @@ func (c *compiler) object(n *node, s *jsonschema.Schema) bool {
 		n.dependent = append(n.dependent, dependency{when: names([]string{name}), then: names(list)})
 	}
 	return len(n.known) <= maxKnown && !(undeclared && n.closed)
+}
+
+func quoted(name string) string {
+	for _, c := range []byte(name) {
+		if class[c]&classText == 0 {
+			return ""
+		}
+	}
+	return `"` + name + `":`
 }
 
 func (c *compiler) array(n *node, s *jsonschema.Schema) {
@@ -357,7 +366,7 @@ func decimalOf(r *big.Rat) (decimal, bool) {
 }
 
 func newEnum(values []any) *enum {
-	e := &enum{texts: map[string]bool{}}
+	e := &enum{}
 	for _, v := range values {
 		switch v := v.(type) {
 		case nil:
@@ -365,7 +374,7 @@ func newEnum(values []any) *enum {
 		case bool:
 			e.yes, e.no = e.yes || v, e.no || !v
 		case string:
-			e.texts[v] = true
+			e.texts = append(e.texts, v)
 		}
 	}
 	return e

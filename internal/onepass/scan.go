@@ -9,7 +9,9 @@ package onepass
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"sync/atomic"
 	"unicode/utf8"
 )
@@ -37,6 +39,7 @@ type scan struct {
 	depth int
 	steps int
 	again int64 // bytes read again
+	plain bool  // what the string that was read last is
 	open  int   // how many of names are in use
 	names [maxNames]name
 }
@@ -138,6 +141,16 @@ func (n *node) allows(in func(*enum) bool) bool {
 	return true
 }
 
+// has takes time by the number of texts, which are few.
+func (e *enum) has(content []byte) bool {
+	for _, text := range e.texts {
+		if string(content) == text {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *scan) literal(start int, text string, allowed bool) int {
 	if !allowed || !bytes.HasPrefix(s.data[start:], []byte(text)) {
 		return uncertain
@@ -153,29 +166,21 @@ func (s *scan) object(n *node, at int, captured []Span) int {
 		return s.close(n, seen, count, at)
 	}
 	for {
-		if s.at(at) != '"' {
+		p, start := s.name(n, expected, at)
+		if start == uncertain {
 			return uncertain
 		}
-		end, plain, _ := s.string(at)
-		if end == uncertain || !plain {
-			return uncertain
-		}
-		key := s.data[at+1 : end-1]
 		inner, capture := n.others, notCaptured
-		if p := n.property(expected, key); p != nil {
+		if p != nil {
 			if seen&p.bit != 0 {
 				return uncertain
 			}
 			seen |= p.bit
 			inner, capture, expected = p.node, p.capture, &p.next
-		} else if n.closed || !s.note(base, at+1, end-1) {
+		} else if n.closed || !s.note(base, at) {
 			return uncertain
 		}
 		count++
-		if at = s.space(end); s.at(at) != ':' {
-			return uncertain
-		}
-		start := s.space(at + 1)
 		if at = s.value(inner, start, nil); at == uncertain {
 			return uncertain
 		}
@@ -195,27 +200,42 @@ func (s *scan) object(n *node, at int, captured []Span) int {
 	}
 }
 
-// property finds one by its name: the expected one, or by looking it up.
-func (o *object) property(expected *atomic.Pointer[property], name []byte) *property {
-	if expected == nil {
-		return nil
+// name reads the name at a place, and the colon. It returns the property of this name, nil for one that the schema does not speak of, and where the
+// value begins.
+func (s *scan) name(n *node, expected *atomic.Pointer[property], at int) (*property, int) {
+	var likely *property
+	if expected != nil {
+		likely = expected.Load()
 	}
-	likely := expected.Load()
-	if likely != nil && string(name) == likely.name {
-		return likely
+	if likely != nil {
+		if after := at + len(likely.quoted); after <= len(s.data) && string(s.data[at:after]) == likely.quoted {
+			return likely, s.space(after)
+		}
 	}
-	p := o.known[string(name)]
-	if likely == nil && p != nil {
+	if s.at(at) != '"' {
+		return nil, uncertain
+	}
+	end, plain, _ := s.string(at)
+	if end == uncertain || !plain {
+		return nil, uncertain
+	}
+	p := n.known[string(s.data[at+1:end-1])]
+	if likely == nil && p != nil && p.quoted != "" {
 		expected.CompareAndSwap(nil, p)
 	}
-	return p
+	if at = s.space(end); s.at(at) != ':' {
+		return nil, uncertain
+	}
+	return p, s.space(at + 1)
 }
 
-// note remembers a name of the object whose names begin at base; false where it has it already, or no room.
-func (s *scan) note(base, start, end int) bool {
+// note remembers the name at a place, of the object whose names begin at base; false where it has it already, or no room.
+func (s *scan) note(base, at int) bool {
 	if s.open == maxNames {
 		return false
 	}
+	start := at + 1
+	end := start + bytes.IndexByte(s.data[start:], '"') // it has no escapes
 	text := s.data[start:end]
 	for _, other := range s.names[base:s.open] {
 		if bytes.Equal(s.data[other.start:other.end], text) {
@@ -241,7 +261,7 @@ func (s *scan) close(n *node, seen uint64, count, at int) int {
 }
 
 func (s *scan) span(start, end int) Span {
-	if s.data[start] == '"' && bytes.IndexByte(s.data[start:end], '\\') < 0 {
+	if s.data[start] == '"' && s.plain {
 		return Span{Start: start + 1, End: end - 1, Plain: true}
 	}
 	return Span{Start: start, End: end}
@@ -283,6 +303,7 @@ func (s *scan) closeArray(n *node, count, at int) int {
 
 func (s *scan) text(n *node, start int) int {
 	end, plain, runes := s.string(start)
+	s.plain = plain
 	if end == uncertain || n.minLength > runes || n.maxLength >= 0 && runes > n.maxLength {
 		return uncertain
 	}
@@ -294,7 +315,7 @@ func (s *scan) text(n *node, start int) int {
 	case !plain,
 		n.format != nil && !n.format(content),
 		n.pattern != nil && !n.matches(content),
-		!n.allows(func(e *enum) bool { return e.texts[string(content)] }):
+		!n.allows(func(e *enum) bool { return e.has(content) }):
 		return uncertain
 	}
 	return end
@@ -319,14 +340,12 @@ func (t *text) matches(content []byte) bool {
 func (s *scan) string(start int) (end int, plain bool, runes int) {
 	data, i, extra := s.data, start+1, 0 // extra: bytes beyond one a rune
 	plain = true
-	for i < len(data) {
-		c := data[i]
-		if class[c]&classText != 0 {
-			i++
-			continue
+	for {
+		if i = skipText(data, i); i == len(data) {
+			return uncertain, false, 0
 		}
 		var size int
-		switch {
+		switch c := data[i]; {
 		case c == '"':
 			return i + 1, plain, i - start - 1 - extra
 		case c == '\\':
@@ -344,7 +363,30 @@ func (s *scan) string(start int) (end int, plain bool, runes int) {
 		}
 		i, extra = i+size, extra+size-1
 	}
-	return uncertain, false, 0
+}
+
+// IsText says whether bytes stand for themselves in a JSON string: all are ASCII, and none has to be escaped.
+func IsText(b []byte) bool { return skipText(b, 0) == len(b) }
+
+// skipText returns where the first byte from i on is that is not classText.
+func skipText(data []byte, i int) int {
+	for ; i+8 <= len(data); i += 8 {
+		if other := notText(binary.LittleEndian.Uint64(data[i:])); other != 0 {
+			return i + bits.TrailingZeros64(other)/8
+		}
+	}
+	for i < len(data) && class[data[i]]&classText != 0 {
+		i++
+	}
+	return i
+}
+
+// notText marks those of eight bytes that are not classText by their highest bits. It may mark bytes above such a one that are, to which it has
+// borrowed from: the lowest mark is right.
+func notText(b uint64) uint64 {
+	const ones, highest = 0x0101010101010101, 0x8080808080808080
+	quote, escape := b^(ones*'"'), b^(ones*'\\')
+	return (b | (b - ones*0x20) | (quote - ones) | (escape - ones)) & highest
 }
 
 // escape is how long an escape is; 0 where it is none, or half a surrogate pair.
