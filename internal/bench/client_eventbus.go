@@ -45,7 +45,7 @@ func eventbusConsumes(ctx context.Context, t task, h *handler) error {
 	}
 	defer shutdown(bus)
 	sub := eventbus.Subscription{
-		Group: t.Group, Concurrency: t.Settings.Concurrency,
+		Group: t.Group, Concurrency: t.Settings.Concurrency, MaxInFlight: t.Settings.InFlight,
 		Routes: []eventbus.Route{eventbus.PaymentInitiated.Handle(func(_ context.Context, e *eventbus.BaseEvent[payment]) error { return h.handle(e.Payload) }, nil)},
 	}
 	if h.work > 0 && sub.Concurrency == 0 {

@@ -13,6 +13,7 @@ type settings struct {
 	FetchBytes     int32  `json:"fetchBytes,omitempty"`
 	PartitionBytes int32  `json:"partitionBytes,omitempty"`
 	Concurrency    int    `json:"concurrency,omitempty"`
+	InFlight       int    `json:"inFlight,omitempty"` // records of a partition
 }
 
 func (s settings) options() []kgo.Opt {
@@ -56,6 +57,9 @@ func variants(of contender) []contender {
 	if of.name == "eventbus" {
 		for _, n := range []int{1, 12, keys} {
 			add("concurrency "+count(float64(n)), settings{Concurrency: n}, "consume")
+		}
+		for _, n := range []int{100, 1_000, 3_000} {
+			add(count(float64(n))+" in flight a partition", settings{InFlight: n}, "consume", "handler")
 		}
 	}
 	return all
