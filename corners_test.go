@@ -357,17 +357,13 @@ func TestAShutdownWithoutABrokerIsBounded(t *testing.T) {
 				require.NoError(t, bus.Publish(context.Background(), w.order("late", 1)))
 				w.until("handled", func() bool { return w.committed() == 1 })
 				dead.Store(true)
-				if frozen {
-					w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
-						w.cluster.KeepControl()
+				w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+					w.cluster.KeepControl()
+					if frozen {
 						return nil, nil, true
-					})
-				} else {
-					w.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
-						w.cluster.KeepControl()
-						return nil, errors.New("cut"), true
-					})
-				}
+					}
+					return nil, errors.New("cut"), dead.Load()
+				})
 				close(hold)
 				time.Sleep(3 * time.Second)
 				stopped := time.Now()
