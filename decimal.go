@@ -28,12 +28,12 @@ func ParseDecimal(s string) (Decimal, error) {
 // isJSONNumber says whether s is a number by RFC 8259.
 func isJSONNumber(s string) bool {
 	s = strings.TrimPrefix(s, "-")
-	rest := strings.TrimLeft(s, "0123456789")
+	rest := afterDigits(s)
 	if whole := len(s) - len(rest); whole == 0 || whole > 1 && s[0] == '0' {
 		return false
 	}
 	if fraction, found := strings.CutPrefix(rest, "."); found {
-		if rest = strings.TrimLeft(fraction, "0123456789"); len(rest) == len(fraction) {
+		if rest = afterDigits(fraction); len(rest) == len(fraction) {
 			return false
 		}
 	}
@@ -47,7 +47,16 @@ func isJSONNumber(s string) bool {
 	if exponent != "" && (exponent[0] == '+' || exponent[0] == '-') {
 		exponent = exponent[1:]
 	}
-	return exponent != "" && strings.TrimLeft(exponent, "0123456789") == ""
+	return exponent != "" && afterDigits(exponent) == ""
+}
+
+func afterDigits(s string) string {
+	for i, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return s[i:]
+		}
+	}
+	return ""
 }
 
 // MustDecimal is [ParseDecimal] for constants: it panics on an error.

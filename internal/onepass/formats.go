@@ -41,11 +41,13 @@ func format(name string) func([]byte) bool {
 }
 
 func isUUID(b []byte) bool {
-	if len(b) != 36 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
-		return false
-	}
-	for i, c := range b {
-		if i != 8 && i != 13 && i != 18 && i != 23 && class[c]&classHex == 0 {
+	return len(b) == 36 && b[8] == '-' && b[13] == '-' && b[18] == '-' && b[23] == '-' &&
+		allHex(b[:8]) && allHex(b[9:13]) && allHex(b[14:18]) && allHex(b[19:23]) && allHex(b[24:])
+}
+
+func allHex(b []byte) bool {
+	for _, c := range b {
+		if class[c]&classHex == 0 {
 			return false
 		}
 	}
