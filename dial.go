@@ -221,12 +221,13 @@ func (d *dialer) probe(network, address string, speak func(context.Context, net.
 }
 
 // watchedConn is a connection that explains its end where that is a broker's way to refuse it: before anything was read, and after the answer
-// to the first request, which is ApiVersions, where the second is not answered any more.
+// to the first request, which is ApiVersions and is waited for, where none of those behind it is answered any more.
 type watchedConn struct {
 	net.Conn
 	early, second func(error) error
 	read          atomic.Bool
 	writes        atomic.Int32
+	answered      atomic.Bool // something was read behind the second request
 }
 
 // errAlert is an answer in TLS to what was not.
@@ -235,10 +236,12 @@ var errAlert = errors.New("a TLS alert")
 // Read implements [net.Conn].
 func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if more := c.writes.Load() > 1; more && n > 0 {
+		c.answered.Store(true)
+	} else if more && endedEarly(err) && c.read.Load() && !c.answered.Load() {
+		return n, c.second(err)
+	}
 	if c.read.Load() {
-		if n == 0 && err != nil && endedEarly(err) && c.writes.Load() == 2 {
-			err = c.second(err)
-		}
 		return n, err
 	}
 	if n > 1 && p[0] == 21 && p[1] == 3 { // an alert of TLS; as the size of an answer it would be 352 million bytes

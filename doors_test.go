@@ -1,6 +1,7 @@
 package eventbus_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -311,6 +312,45 @@ func TestLockedDoorsAreNamed(t *testing.T) {
 			}, append(d.opts, kfake.SeedTopics(1, eventbus.TopicHealthCheck))...)
 		})
 	}
+}
+
+// paired is a connection whose second request is sent with its third.
+type paired struct {
+	net.Conn
+	writes int
+	second []byte
+}
+
+func (c *paired) Write(p []byte) (int, error) {
+	if c.writes++; c.writes == 2 {
+		c.second = bytes.Clone(p)
+		return len(p), nil
+	}
+	if _, err := c.Conn.Write(append(c.second, p...)); err != nil {
+		return 0, err
+	}
+	c.second = nil
+	return len(p), nil
+}
+
+// The broker ends a connection at the first of several questions that came together.
+func TestAWantedLoginIsNamedWhereQuestionsComeTogether(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := w.net.DialContext(ctx, network, address)
+			return &paired{Conn: conn}, err
+		}
+		bus := w.bus(nil)
+		for range 2 {
+			var all sync.WaitGroup
+			for range 2 {
+				all.Go(func() {
+					assert.ErrorContains(t, bus.EnsureTopics(context.Background(), w.orders), "and Config.SASL is not set")
+				})
+			}
+			all.Wait()
+		}
+	}, kfake.EnableSASL())
 }
 
 // Events that are published one after the other are each named in time: of a question that is under way, some are not late yet when it begins.
