@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -174,5 +175,35 @@ func TestEnsureTopicsGivesDeadLettersRoomAndTime(t *testing.T) {
 		require.Equal(t, "1048588", value["acme.five max.message.bytes"])
 		require.Equal(t, "1114124", value["acme.five.dlq.group max.message.bytes"])
 		require.NotNil(t, w.cluster.PartitionInfo("acme.five.dlq.group", 4))
+	})
+}
+
+// The brokers of a cluster hear of a topic one after the other.
+func TestEnsureTopicsWaitsUntilAllBrokersKnowTheSource(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var asked atomic.Int64
+		w.cluster.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			w.cluster.KeepControl()
+			req := r.(*kmsg.MetadataRequest)
+			if !req.IncludeTopicAuthorizedOperations || *req.Topics[0].Topic != orders {
+				return nil, nil, false
+			}
+			if n := asked.Add(1); n == 1 || n > 3 { // the others are of a broker that does not know it yet
+				return nil, nil, false
+			}
+			resp := req.ResponseKind().(*kmsg.MetadataResponse)
+			unknown := kmsg.NewMetadataResponseTopic()
+			unknown.Topic, unknown.ErrorCode = req.Topics[0].Topic, kerr.UnknownTopicOrPartition.Code
+			resp.Topics = append(resp.Topics, unknown)
+			return resp, nil, true
+		})
+		bus := w.bus(nil)
+		sub := eventbus.Subscription{Group: "another", Routes: []eventbus.Route{w.orders.Handle(ignore, nil)}}
+		require.NoError(t, bus.EnsureTopics(context.Background(), sub.Topics()...))
+		require.EqualValues(t, 4, asked.Load())
+		asked.Store(1)
+		began := time.Now()
+		require.ErrorContains(t, bus.EnsureTopics(context.Background(), sub.Topics()[1:]...), orders+", which "+orders+".dlq.another takes its partitions from")
+		require.Zero(t, time.Since(began), "nobody has said that it is there")
 	})
 }

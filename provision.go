@@ -36,7 +36,7 @@ func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
 	}
 	err := b.ensureSources(ctx, sources)
 	if err == nil {
-		err = b.ensureCompanions(ctx, companions)
+		err = b.ensureCompanions(ctx, companions, sources)
 	}
 	if err != nil {
 		return fmt.Errorf("eventbus: EnsureTopics: %w", b.withCause(err))
@@ -65,7 +65,8 @@ func (b *Bus) ensureSources(ctx context.Context, topics []*topicSpec) error {
 // letterMargin is by how much a dead letter, and what is redriven of it, may be larger than its event: by its headers.
 const letterMargin = 64 << 10
 
-func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) error {
+// ensureCompanions creates what goes with sources; ensured are those that are there.
+func (b *Bus) ensureCompanions(ctx context.Context, companions, ensured []*topicSpec) error {
 	if len(companions) == 0 {
 		return nil
 	}
@@ -73,8 +74,18 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions []*topicSpec) err
 	for _, t := range companions {
 		names[b.cfg.TopicPrefix+t.source.name] = true
 	}
+	there := map[string]bool{}
+	for _, t := range ensured {
+		there[b.cfg.TopicPrefix+t.name] = true
+	}
 	sources := slices.Sorted(maps.Keys(names))
 	known, err := b.findTopics(ctx, sources)
+	for fails := 1; err == nil && slices.ContainsFunc(sources, func(name string) bool { return there[name] && known[name].missing() }); fails++ {
+		if !sleep(ctx, backOff(fails)) { // one broker knows it already, and another one does not
+			break
+		}
+		known, err = b.findTopics(ctx, sources)
+	}
 	if err != nil {
 		return err
 	}
@@ -166,10 +177,9 @@ func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
 	}
 	var missing []string
 	for _, name := range names {
-		switch err := known[name].err; {
-		case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.LeaderNotAvailable):
+		if known[name].missing() {
 			missing = append(missing, name)
-		case err != nil:
+		} else if err := known[name].err; err != nil {
 			return nil, fmt.Errorf("topic %s: %w", name, err)
 		}
 	}
@@ -190,6 +200,11 @@ const unsaid = math.MinInt32
 // permits says whether the operation is allowed, as far as the broker tells.
 func (i topicInfo) permits(op kmsg.ACLOperation) bool {
 	return i.allowed == unsaid || i.allowed&(1<<op) != 0
+}
+
+// missing says whether the topic is not there, or not yet.
+func (i topicInfo) missing() bool {
+	return errors.Is(i.err, kerr.UnknownTopicOrPartition) || errors.Is(i.err, kerr.LeaderNotAvailable)
 }
 
 // there says whether the topic exists and the operation is allowed.
