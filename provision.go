@@ -79,13 +79,7 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions, ensured []*topic
 		there[b.cfg.TopicPrefix+t.name] = true
 	}
 	sources := slices.Sorted(maps.Keys(names))
-	known, err := b.findTopics(ctx, sources)
-	for fails := 1; err == nil && slices.ContainsFunc(sources, func(name string) bool { return there[name] && known[name].missing() }); fails++ {
-		if !sleep(ctx, backOff(fails)) { // one broker knows it already, and another one does not
-			break
-		}
-		known, err = b.findTopics(ctx, sources)
-	}
+	known, err := b.awaitTopics(ctx, sources, there)
 	if err != nil {
 		return err
 	}
@@ -138,7 +132,12 @@ func (b *Bus) maxMessageBytes(ctx context.Context, topics []string) map[string]i
 
 // ensure creates the topics that are missing and waits until the cluster knows all.
 func (b *Bus) ensure(ctx context.Context, wanted map[string]newTopic) error {
-	missing, err := b.missing(ctx, slices.Sorted(maps.Keys(wanted)))
+	names := slices.Sorted(maps.Keys(wanted))
+	known, err := b.findTopics(ctx, names)
+	if err != nil {
+		return err
+	}
+	missing, err := missingOf(names, known)
 	if err != nil {
 		return err
 	}
@@ -153,15 +152,32 @@ func (b *Bus) ensure(ctx context.Context, wanted map[string]newTopic) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for fails := 1; len(missing) > 0; fails++ {
-		if missing, err = b.missing(ctx, missing); err != nil {
-			return err
+	created := map[string]bool{}
+	for _, name := range missing {
+		created[name] = true
+	}
+	if known, err = b.awaitTopics(ctx, missing, created); err != nil {
+		return err
+	}
+	_, err = missingOf(missing, known)
+	return err
+}
+
+// awaitTopics describes topics, and asks again while an answer misses some that are there: the brokers of a cluster hear of a topic one after the other.
+func (b *Bus) awaitTopics(ctx context.Context, names []string, there map[string]bool) (map[string]topicInfo, error) {
+	for fails := 1; ; fails++ {
+		known, err := b.findTopics(ctx, names)
+		if err != nil {
+			return nil, err
 		}
-		if len(missing) > 0 && !sleep(ctx, backOff(fails)) {
-			return fmt.Errorf("topics %v: created, and not known to every broker: %w", missing, context.Cause(ctx))
+		late := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !there[name] || !known[name].missing() })
+		if len(late) == 0 {
+			return known, nil
+		}
+		if !sleep(ctx, backOff(fails)) {
+			return nil, fmt.Errorf("topics %v: created, and not known to every broker: %w", late, context.Cause(ctx))
 		}
 	}
-	return nil
 }
 
 // findTopics describes topics, and does not wait for what waiting will not mend.
@@ -169,13 +185,8 @@ func (b *Bus) findTopics(ctx context.Context, names []string) (map[string]topicI
 	return ask(ctx, b, func(ctx context.Context) (map[string]topicInfo, error) { return b.describeTopics(ctx, names) })
 }
 
-// missing returns those of the topics that the cluster does not know.
-func (b *Bus) missing(ctx context.Context, names []string) ([]string, error) {
-	known, err := b.findTopics(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-	var missing []string
+// missingOf returns those of the topics that the cluster does not know.
+func missingOf(names []string, known map[string]topicInfo) (missing []string, err error) {
 	for _, name := range names {
 		if known[name].missing() {
 			missing = append(missing, name)
