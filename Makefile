@@ -7,10 +7,12 @@ test:
 
 # make sim SEEDS=10000          that many scripts, from SEED on
 # make sim SEED=773 COUNT=100   one script, again and again: goroutines are scheduled anew each time
+# make sim TX=1                 with transactional handlers; SEQUENCED=1: with keys that are parked and released
 SEEDS ?= $(if $(SEED),1,1000)
 sim:
 	EVENTBUS_SIM_SEEDS=$(SEEDS) EVENTBUS_SIM_SEED=$(or $(SEED),0) EVENTBUS_SIM_COUNT=$(or $(COUNT),1) \
-		go test -count=1 -timeout 0 -run '^TestSimulation$$'
+		go test -count=1 -timeout 0 $(if $(TX)$(SEQUENCED),-tags synctests )\
+		-run '$(if $(TX),^TestTransactionSimulation$$,$(if $(SEQUENCED),^TestSequenceSimulation$$,^TestSimulation$$))'
 
 # make judge HISTORY=file       what `make sim` kept of a failure, judged again
 judge:

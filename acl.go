@@ -21,17 +21,23 @@ type Access struct {
 	Reads []AnyTopic
 	// Redrives are the subscriptions whose dead letters it looks at and sends back ([DeadLetters.Redrive]). Default: none.
 	Redrives []Subscription
+	// Releases are the subscriptions whose parked keys it looks at and releases ([DeadLetters.Release]). Default: none.
+	Releases []Subscription
 	// Purges are the subscriptions whose dead letters it deletes ([DeadLetters.Purge]). Default: none.
 	Purges []Subscription
+	// Service is [Config.Service], which transactional ids begin with. Required where Transacts is set, or a subscription has [Topic.HandleTx] routes or [OrderSequenced].
+	Service string
+	// Transacts says that it calls [Bus.Transact]. What that publishes is in Publishes too. Default: false.
+	Transacts bool
 	// Makes are the topics that it creates where they are missing ([Bus.EnsureTopics]); whoever only finds them there needs nothing
 	// for it. Default: none.
 	Makes []AnyTopic
 }
 
-// Permission is a right to do one thing with one topic or group, or with all whose names begin alike. It is a value without a principal; the
+// Permission is a right to do one thing with one topic, group or transactional id, or with all whose names begin alike. It is a value without a principal; the
 // zero value is none that Kafka knows.
 type Permission struct {
-	Resource  string // "topic" or "group"
+	Resource  string // "topic", "group" or "transactional-id"
 	Name      string // Kafka's, TopicPrefix included
 	Prefixed  bool   // also what only begins with Name
 	Operation string // such as "READ"; Kafka's names, of which READ, WRITE, DELETE and ALTER include DESCRIBE
@@ -44,6 +50,12 @@ func (a Access) Permissions(topicPrefix string) []Permission {
 	g.topics("WRITE", a.Publishes)
 	g.topics("READ", a.Reads)
 	g.each(a.Handles, g.handle)
+	g.sequenced(a.Handles, g.park)
+	g.sequenced(a.Releases, g.release)
+	if a.Transacts || slices.ContainsFunc(a.Handles, Subscription.transactional) {
+		name := transactionalID(topicPrefix, a.Service, "", "")
+		g.list = append(g.list, Permission{Resource: "transactional-id", Name: name, Prefixed: true, Operation: "WRITE"})
+	}
 	g.each(a.Redrives, g.redrive)
 	g.each(a.Purges, g.purge)
 	for _, t := range a.Makes {
@@ -106,6 +118,26 @@ func (g *grants) handle(t *topicSpec, group string) {
 	g.topic("READ", companion(t, retryInfix, group).kafkaName(g.prefix))
 	g.topic("WRITE", companion(t, dlqInfix, group).kafkaName(g.prefix))
 	g.list = append(g.list, Permission{Resource: "group", Name: g.prefix + group, Operation: "READ"})
+}
+
+// sequenced calls grant for every sequenced route of subscriptions.
+func (g *grants) sequenced(subs []Subscription, grant func(topic *topicSpec, group string)) {
+	for _, s := range subs {
+		s.Routes = slices.DeleteFunc(slices.Clone(s.Routes), func(r Route) bool { return r.order != OrderSequenced })
+		g.each([]Subscription{s}, grant)
+	}
+}
+
+func (g *grants) park(t *topicSpec, group string) {
+	g.topic("READ", companion(t, dlqInfix, group).kafkaName(g.prefix))                  // for what is released
+	g.topic("DESCRIBE_CONFIGS", companion(t, sequenceInfix, group).kafkaName(g.prefix)) // it has to be compacted
+	g.release(t, group)
+}
+
+func (g *grants) release(t *topicSpec, group string) {
+	name := companion(t, sequenceInfix, group).kafkaName(g.prefix)
+	g.topic("READ", name)
+	g.topic("WRITE", name)
 }
 
 func (g *grants) redrive(t *topicSpec, group string) {
@@ -180,6 +212,8 @@ func (p Permission) ACL(principal string) (*kadm.ACLBuilder, error) {
 		return acl.Topics(p.Name), nil
 	case "group":
 		return acl.Groups(p.Name), nil
+	case "transactional-id":
+		return acl.TransactionalIDs(p.Name), nil
 	}
-	return nil, fmt.Errorf("eventbus: Permission.Resource: %q is not topic or group", p.Resource)
+	return nil, fmt.Errorf("eventbus: Permission.Resource: %q is not topic, group or transactional-id", p.Resource)
 }

@@ -27,18 +27,24 @@ type assignment struct {
 	idle   chan struct{} // closed when the assignment is stopped and nothing of it is under way
 
 	// What follows is guarded by consumer.mu.
-	part     *engine.Partition[*task]
-	id       [16]byte         // of the topic; zero where the broker has none
-	lineage  uint32           // which topic of that name
-	start    int64            // where it will begin, for health, until the first record has come; -1: not known
-	end      int64            // the partition's end as last seen
-	headTime time.Time        // the newest record's time as last seen
-	doneTime time.Time        // that of a record that was done lately
-	paused   string           // why it is not fetched, "" if it is
-	ahead    bool             // the client fetches from elsewhere than where it begins: see setBack
-	from     *kgo.EpochOffset // where it begins, where the bus has found that out and not the client
-	idleAt   int64            // where it was at the last look, if nothing was read there although there was something; else -1
-	void     bool             // its topic is gone: none of its offsets may be committed
+	part      *engine.Partition[*task]
+	id        [16]byte             // of the topic; zero where the broker has none
+	lineage   uint32               // which topic of that name
+	start     int64                // where it will begin, for health, until the first record has come; -1: not known
+	end       int64                // the partition's end as last seen
+	headTime  time.Time            // the newest record's time as last seen
+	doneTime  time.Time            // that of a record that was done lately
+	paused    string               // why it is not fetched, "" if it is
+	ahead     bool                 // the client fetches from elsewhere than where it begins: see setBack
+	from      *kgo.EpochOffset     // where it begins, where the bus has found that out and not the client
+	idleAt    int64                // where it was at the last look, if nothing was read there although there was something; else -1
+	sequences map[string]*sequence // parked keys; nil where none can be, and until they are known
+	loading   bool                 // they are being asked for
+	seen      int64                // up to where the sequence topic was read
+	letterLog string               // which dead-letter topic of the name there is
+	source    *assignment          // of a drain: whose released key it has the dead letters of
+	outlasted bool                 // its handlers have had their time to end
+	void      bool                 // its topic is gone: none of its offsets may be committed
 }
 
 func newAssignment(ctx context.Context, c *consumer, topic string, partition int32) *assignment {
@@ -163,6 +169,7 @@ func (a *assignment) take(id [16]byte, p kgo.FetchPartition) {
 			c.engine.Pass(a.part, r.Offset, r.LeaderEpoch)
 			continue
 		}
+		c.recallLocked(t)
 		if !c.engine.Add(a.part, &t.item) {
 			a.doneTime = a.headTime
 		}
@@ -223,7 +230,7 @@ func recordBytes(r *kgo.Record) int {
 
 // fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands.
 func (c *consumer) fetchingLocked(a *assignment) {
-	if a.part.Stopped() { // the client has none of it, or it has it for another assignment by now
+	if a.source != nil || a.part.Stopped() { // the client has none of it, or it has it for another assignment by now
 		return
 	}
 	why := c.engine.Full(a.part, a.paused != "")
@@ -254,8 +261,11 @@ const (
 	pausedAhead      = "to begin anew"
 )
 
-// stopLocked has nothing more of the assignment start.
+// stopLocked has nothing more of the assignment start, nor of the drains beside it.
 func (a *assignment) stopLocked() {
+	for _, drain := range a.drainsLocked() {
+		drain.stopLocked()
+	}
 	for _, it := range a.consumer.engine.Stop(a.part) {
 		it.Value.quiet()
 	}
@@ -272,6 +282,14 @@ func (a *assignment) idleLocked() {
 	default:
 		close(a.idle)
 	}
+}
+
+// home is the partition of Kafka that the assignment's keys are of.
+func (a *assignment) home() topicPartition {
+	if a.source != nil {
+		a = a.source
+	}
+	return topicPartition{a.topic, a.partition}
 }
 
 // positionLocked is the first offset not done, -1 where nothing is known.

@@ -24,6 +24,7 @@ type Bus struct {
 	client           *kgo.Client // that of events; answers questions about the cluster
 	events           *producer
 	letters          *producer // of dead letters: a full event buffer must not block them
+	transactions     *transactions
 	admin            *kadm.Client
 	buffer           *gate.Gate
 	budget           *engine.Budget // of what the groups have fetched
@@ -65,6 +66,7 @@ func New(cfg Config) (*Bus, error) {
 		cfg: cfg, buffer: gate.New(cfg.MaxBufferedEvents, cfg.MaxBufferedBytes), groups: map[string]*consumer{},
 		changed: make(chan struct{}), down: make(chan struct{}), budget: engine.NewBudget(cfg.MaxInFlight, cfg.MaxInFlightBytes),
 	}
+	b.transactions = newTransactions(b)
 	b.flights = newFlights(func(f *flight) { b.finish(f, b.unknown(errTimeout)) })
 	if b.login = newLogin(cfg.SASL); b.login != nil {
 		b.cfg.SASL = b.login // wherever the bus is printed, there is nothing of the mechanism itself
@@ -117,7 +119,7 @@ func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
 	var ended sync.WaitGroup
 	for i, c := range consumers {
 		ended.Go(func() {
-			errs[i] = c.run(ctx)
+			errs[i] = b.keepRunning(ctx, c)
 			if errs[i] != nil {
 				cancel()
 			}
@@ -125,6 +127,29 @@ func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
 	}
 	ended.Wait()
 	return errors.Join(errs...)
+}
+
+// keepRunning runs a consumer, and where its transactional client is fenced, another one in its place.
+func (b *Bus) keepRunning(ctx context.Context, c *consumer) error {
+	for fails := 1; ; fails++ {
+		err := c.run(ctx)
+		if !errors.Is(err, errFenced) {
+			return err
+		}
+		b.cfg.Logger.Error("the transactional client cannot go on, and another one takes its place; where this is again and again, another process has "+
+			"the same Config.Instance", "group", c.group, "error", err)
+		sleep(ctx, backOff(fails))
+		next, err := newConsumer(ctx, b, c.sub, b.knownTopics(ctx, []Subscription{c.sub}))
+		if err != nil {
+			return err
+		}
+		c.succeededBy(next)
+		b.mu.Lock()
+		b.groups[c.group] = next
+		b.changeLocked()
+		b.mu.Unlock()
+		c = next
+	}
 }
 
 // register checks every subscription before it makes a consumer of any. The consumers are made without the lock: their clients
@@ -135,6 +160,9 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 		return nil, err
 	}
 	known := b.knownTopics(ctx, checked)
+	if err := b.checkSequenced(checked, known); err != nil {
+		return nil, err
+	}
 	var consumers []*consumer
 	for _, sub := range checked {
 		c, err := newConsumer(ctx, b, sub, known)
@@ -154,7 +182,7 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 func closeAll(consumers []*consumer) {
 	for _, c := range consumers {
 		c.quit()
-		waitFor(c.client.CloseAllowingRebalance, drainGrace) // they may have begun to join, at a broker that is frozen
+		waitFor(c.closeClient, drainGrace) // they may have begun to join, at a broker that is frozen
 	}
 }
 
@@ -201,6 +229,9 @@ func (b *Bus) checkSubscriptions(subs []Subscription) ([]Subscription, error) {
 		var err error
 		if checked[i], err = sub.check(b.cfg.TopicPrefix, b.cfg.Retry); err != nil {
 			return nil, err
+		}
+		if sub.transactional() && b.cfg.Instance == "" {
+			return nil, fmt.Errorf("eventbus: Subscription %q: Config.Instance: is empty: %w", sub.Group, errNoInstance)
 		}
 	}
 	return checked, nil
@@ -283,6 +314,7 @@ func (b *Bus) shutdown(ctx context.Context, leave func(context.Context) error) e
 	drained := b.waitRuns(ctx)
 	left := leave(ctx)
 	b.closed.Store(true)
+	ended := b.transactions.close(ctx)
 	flushed := cmp.Or(b.events.Flush(ctx), b.letters.Flush(ctx))
 	given := b.events.Buffered() + b.letters.Buffered()
 	b.stop()
@@ -293,7 +325,7 @@ func (b *Bus) shutdown(ctx context.Context, leave func(context.Context) error) e
 	if flushed != nil {
 		flushed = fmt.Errorf("eventbus: shutdown: %d events were not acknowledged: %w", given, b.withCause(flushed))
 	}
-	return errors.Join(drained, left, flushed)
+	return errors.Join(drained, left, ended, flushed)
 }
 
 // waitRuns waits until no Run is under way.
@@ -312,6 +344,9 @@ func (b *Bus) waitRuns(ctx context.Context) error {
 		}
 	}
 }
+
+// TopicPrefix returns Config.TopicPrefix: what Kafka's names, such as those in [Health], begin with.
+func (b *Bus) TopicPrefix() string { return b.cfg.TopicPrefix }
 
 // Metrics returns the counters of this moment.
 func (b *Bus) Metrics() Metrics {

@@ -19,6 +19,10 @@ import (
 func (c *consumer) commitLoop(ctx context.Context) {
 	for sleep(ctx, commitInterval) {
 		c.lookAtRoom()
+		if c.txn != nil {
+			c.passOn()
+			continue
+		}
 		c.committing.Lock()
 		if !c.isLeaving() {
 			c.commit(context.Background(), c.assignments())
@@ -89,6 +93,7 @@ func (c *consumer) send(ctx context.Context, as []*assignment, chosen chosenComm
 	})
 	c.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
+			c.bus.count.commitErrors.Add(1)
 			c.commitFailed(err)
 			return
 		}
@@ -119,6 +124,7 @@ func (c *consumer) commitBetween(ctx context.Context, as []*assignment, chosen c
 	c.addMaps(req, chosen)
 	resp, err := req.RequestWith(ctx, c.client)
 	if err != nil {
+		c.bus.count.commitErrors.Add(1)
 		c.commitFailed(err)
 		return
 	}
@@ -179,12 +185,13 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 		names[t.TopicID] = t.Topic
 	}
 	var failed error
-	tooLarge := false
+	tooLarge, taken := false, false
 	for _, t := range resp.Topics {
 		name := cmp.Or(t.Topic, names[t.TopicID])
 		for _, p := range t.Partitions {
 			switch err := kerr.ErrorForCode(p.ErrorCode); {
 			case err == nil:
+				taken = true
 				c.noteCommit(chosen[topicPartition{name, p.Partition}])
 			case errors.Is(err, kerr.OffsetMetadataTooLarge):
 				tooLarge = true
@@ -193,6 +200,12 @@ func (c *consumer) committed(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCom
 				failed = err
 			}
 		}
+	}
+	switch {
+	case failed != nil || tooLarge:
+		c.bus.count.commitErrors.Add(1)
+	case taken:
+		c.bus.count.commits.Add(1)
 	}
 	if tooLarge {
 		c.shrinkMaps()

@@ -19,6 +19,9 @@ import (
 type Config struct {
 	// Service names the publishing service, such as "auth-service": the envelope's source and Kafka's client id. Required.
 	Service string
+	// Instance names this process among those of the service, for its transactional ids: it has the same name when it starts again, and no other
+	// has it at once, as the pods of a StatefulSet. Two that have it fence each other off. Required for [Topic.HandleTx] and [Bus.Transact]. Default: "".
+	Instance string
 	// Brokers are host:port addresses to start from. Default: localhost:9092.
 	Brokers []string
 	// TopicPrefix, such as "staging.", is put before the name of every topic and group in Kafka, so that fleets share a
@@ -121,6 +124,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if err := checkTopicName("Service", cfg.Service); err != nil {
 		fail("Service", "%q is not a service's name: 1 to 249 of a-z A-Z 0-9 . _ -", cfg.Service)
+	}
+	if cfg.Instance != "" && checkTopicName("Instance", cfg.Instance) != nil {
+		fail("Instance", "%q is not an instance's name: 1 to 249 of a-z A-Z 0-9 . _ -", cfg.Instance)
 	}
 	if err := checkBrokers(cfg.Brokers); err != nil {
 		fail("Brokers", "%v", err)

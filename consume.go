@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -25,6 +26,7 @@ type consumer struct {
 	sub      Subscription
 	group    string            // Kafka's name
 	routes   map[string]*route // by Kafka's topic name, retry topics included
+	txn      *transaction      // nil: what is done is committed by itself
 	ordered  []*route
 	client   *kgo.Client
 	inflater *inflater
@@ -33,35 +35,38 @@ type consumer struct {
 	quit     context.CancelFunc // ends it
 	end      context.CancelFunc // ends the poll loop
 
-	workers sync.WaitGroup // the tries that were left behind included
-	look    chan struct{}  // has an entry: inspect now
+	queue    atomic.Int32   // goroutines that wait for mu to take the next item
+	workers  sync.WaitGroup // the tries that were left behind included
+	look     chan struct{}  // has an entry: inspect now
+	releases chan struct{}  // has an entry: look for releases now
 
-	mu       sync.Mutex
-	after    []func() // to do when mu is free again: see unlock
-	engine   *engine.Engine[*task]
-	assigned map[topicPartition]*assignment
-	letters  map[topicPartition]*letterQueue
-	expelled map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
-	strays   map[topicPartition]struct{} // assigned to the client while nobody wanted them: it may be anywhere in them
-	fetched  []fetched                   // what was committed, of partitions that have not begun; the latest last
-	left     map[*item]struct{}          // tries that outlasted their assignment
-	followed map[string]*followed        // sources and retry topics, by Kafka's names
-	starting bool                        // start is on its way
-	held     bool                        // by Pause
-	joined   bool
-	session  session   // of the group, the last that has begun
-	joining  bool      // it has ended, and the next one has not begun
-	endedAt  time.Time // when it ended
-	heard    time.Time // when the last heartbeat was sent that was answered
-	answered int       // heartbeats since partitions were given up
-	wasReady bool      // FailFast is for the start
-	fatal    error     // why the consumer ended by itself
-	looked   bool      // an inspection has seen the topics
-	giving   int       // releases under way, in which nobody polls
-	draining bool      // no assignment starts any more
-	leaving  bool      // nothing runs any more, and the last commits are made
-	polled   time.Time // when a poll last returned
-	troubles map[string]trouble
+	mu        sync.Mutex
+	after     []func() // to do when mu is free again: see unlock
+	engine    *engine.Engine[*task]
+	assigned  map[topicPartition]*assignment
+	letters   map[topicPartition]*letterQueue
+	expelled  map[topicPartition]struct{} // given up between two sessions, and known to the client as if they were not
+	strays    map[topicPartition]struct{} // assigned to the client while nobody wanted them: it may be anywhere in them
+	fetched   []fetched                   // what was committed, of partitions that have not begun; the latest last
+	left      map[*item]struct{}          // tries that outlasted their assignment
+	successor *consumer                   // that has taken its place, and waits for those too
+	followed  map[string]*followed        // sources and retry topics, by Kafka's names
+	starting  bool                        // start is on its way
+	held      bool                        // by Pause
+	joined    bool
+	session   session   // of the group, the last that has begun
+	joining   bool      // it has ended, and the next one has not begun
+	endedAt   time.Time // when it ended
+	heard     time.Time // when the last heartbeat was sent that was answered
+	answered  int       // heartbeats since partitions were given up
+	wasReady  bool      // FailFast is for the start
+	fatal     error     // why the consumer ended by itself
+	looked    bool      // an inspection has seen the topics
+	giving    int       // releases under way, in which nobody polls
+	draining  bool      // no assignment starts any more
+	leaving   bool      // nothing runs any more, and the last commits are made
+	polled    time.Time // when a poll last returned
+	troubles  map[string]trouble
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
 	// after its partition went to another member would rewind that member (no broker refuses it).
@@ -98,8 +103,10 @@ type route struct {
 	kafkaTopic string
 	retryTopic string // Kafka's name of where redriven events come from
 	bind       func(*RawEvent) error
+	tx         bool       // of HandleTx
 	keyed      bool       // events without a record key have one in their payload
 	free       bool       // OrderNone
+	sequenced  bool       // OrderSequenced
 	handler    RawHandler // all middleware around the bound handler
 	timeout    time.Duration
 	retry      RetryPolicy
@@ -125,7 +132,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 		strays: map[topicPartition]struct{}{}, inflater: b.inflater(),
 		letters: map[topicPartition]*letterQueue{}, left: map[*item]struct{}{},
 		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
-		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), mapLimit: maxMap,
+		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), releases: make(chan struct{}, 1), mapLimit: maxMap,
 	}
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)
@@ -140,18 +147,28 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 		engine.Limits{Records: sub.MaxInFlight, Bytes: sub.MaxInFlightBytes, Span: int64(sub.MaxSpan)}, b.budget)
 	c.engine.Seed(b.bug)
 	c.handling, c.quit = context.WithCancel(context.WithoutCancel(ctx))
-	if _, err := kgo.NewClient(c.options()...); err != nil { // sets c.client by OnNewClient
+	if err := c.newClient(); err != nil {
 		c.quit()
 		return nil, fmt.Errorf("eventbus: Subscription %q: %w", sub.Group, err)
 	}
 	return c, nil
 }
 
+// newClient makes the client; OnNewClient sets it.
+func (c *consumer) newClient() error {
+	if c.sub.transactional() {
+		c.txn = &transaction{number: 1, ending: make(turn, 1), topics: map[string]bool{}, carried: map[place]tries{}}
+		return c.newSession()
+	}
+	_, err := kgo.NewClient(c.options(c.bus.clientOptions())...)
+	return err
+}
+
 func (c *consumer) addRoute(n int, r Route) {
 	name := c.bus.cfg.TopicPrefix + r.topic.name
 	checked := &route{
 		n: n, topic: r.topic, kafkaTopic: name, retryTopic: c.bus.retryTopic(r.topic.name, c.sub.Group),
-		bind: r.bind, keyed: r.keyed, free: r.order == OrderNone, handler: wrap(c.bus.cfg.Middleware), timeout: r.timeout, retry: *r.retry,
+		bind: r.bind, tx: r.tx, keyed: r.keyed, free: r.order == OrderNone, sequenced: r.order == OrderSequenced, handler: wrap(c.bus.cfg.Middleware), timeout: r.timeout, retry: *r.retry,
 	}
 	c.routes[name], c.routes[checked.retryTopic] = checked, checked
 	c.ordered = append(c.ordered, checked)
@@ -179,10 +196,11 @@ func wrap(middleware []Middleware) RawHandler {
 	return handler
 }
 
-func (c *consumer) options() []kgo.Opt {
+// options are those of a consumer, after the common ones.
+func (c *consumer) options(common []kgo.Opt) []kgo.Opt {
 	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
 	// 50 MB a fetch would be most of what a consumer holds.
-	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, c.bus.clientOptions()...)
+	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, common...)
 	opts = append(opts, c.inflater.options()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
@@ -209,15 +227,22 @@ func (c *consumer) options() []kgo.Opt {
 }
 
 // run consumes until ctx ends and then drains. Its error is why it ended by itself, or what the drain left undone.
-func (c *consumer) run(ctx context.Context) error {
-	ctx, c.end = context.WithCancel(ctx)
+func (c *consumer) run(parent context.Context) error {
+	ctx, end := context.WithCancel(parent)
+	c.end = end
 	defer c.end()
 	background, stop := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })
 	helpers.Go(func() { c.sessionLoop(background) })
+	if slices.ContainsFunc(c.ordered, func(r *route) bool { return r.sequenced }) {
+		helpers.Go(func() { c.releaseLoop(background) })
+	}
 
+	if c.txn != nil {
+		c.beginTransactions(ctx)
+	}
 	c.poll(ctx)
 	unfinished := c.releaseAtLast(c.drain(), c.sub.DrainTimeout)
 	c.takeAll()
@@ -225,7 +250,11 @@ func (c *consumer) run(ctx context.Context) error {
 	helpers.Wait()
 	c.leave()
 	c.quit()
+	c.giveUpTransaction()
 	err := c.failed()
+	if errors.Is(err, errFenced) && parent.Err() != nil {
+		err = nil // it was to end anyway
+	}
 	ended := waitFor(c.workers.Wait, drainGrace)
 	behind := max(unfinished, c.leftBehind())
 	if !ended {
@@ -236,6 +265,16 @@ func (c *consumer) run(ctx context.Context) error {
 			c.sub.Group, behind, c.sub.DrainTimeout))
 	}
 	return err
+}
+
+// succeededBy has another consumer of the same subscription go on where this one has ended.
+func (c *consumer) succeededBy(next *consumer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next.mu.Lock()
+	defer next.mu.Unlock()
+	next.held, next.wasReady, next.left = c.held, c.wasReady, maps.Clone(c.left)
+	c.successor = next
 }
 
 // leftBehind is how many tries still run that outlasted their assignment, those of earlier rebalances included.
@@ -278,6 +317,7 @@ func (c *consumer) poll(ctx context.Context) {
 			timeout = 0 // the poll is for its gate
 		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
+		c.interruptBy(cancel)
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.inflater.polled(fetches)
@@ -286,7 +326,11 @@ func (c *consumer) poll(ctx context.Context) {
 		if back {
 			c.setBack()
 		}
-		c.client.AllowRebalance() // the gate is held only while handing out
+		wait := c.endDue(ctx)
+		c.allowRebalance() // the gate is held only while handing out
+		if wait > 0 {
+			sleep(ctx, wait)
+		}
 		if fetches.IsClientClosed() {
 			c.fail(fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed))
 		}
@@ -343,7 +387,7 @@ func (c *consumer) replaceLocked(old *assignment, offset int64) *assignment {
 	a.paused = old.paused
 	c.assigned[topicPartition{a.topic, a.partition}] = a
 	a.beginLocked(from)
-	if a.ahead = from.offset < offset; !a.ahead {
+	if a.ahead = from.offset < offset || a.sequenced(); !a.ahead {
 		return a
 	}
 	c.fetchingLocked(a)
@@ -408,7 +452,7 @@ func (c *consumer) tellHandled(t *task, f failure) {
 	o := t.origin()
 	info := HandledInfo{
 		Topic: t.of.route.topic.name, Partition: o.Partition, Offset: o.Offset, Group: c.sub.Group, KeyHash: KeyHash(t.record.Key),
-		Attempts: f.attempts, Took: f.took, DeadLetter: f.class,
+		Attempts: f.attempts, Took: f.took, Age: max(0, time.Since(t.record.Timestamp)), DeadLetter: f.class,
 	}
 	if t.raw != nil {
 		info.EventID, info.Source, info.CorrelationID = t.raw.EventID, t.raw.Source, t.raw.CorrelationID

@@ -504,6 +504,7 @@ func TestADeadlineOfWhatTheHandlerCallsIsNoTimeout(t *testing.T) {
 		require.Equal(t, eventbus.ClassTransient, told[0].DeadLetter)
 		require.Equal(t, 2, told[0].Attempts)
 		require.Equal(t, time.Second, told[0].Took)
+		require.GreaterOrEqual(t, told[0].Age, 2*time.Second)
 		require.Equal(t, eventbus.KeyHash([]byte("o")), told[0].KeyHash)
 	})
 }

@@ -38,7 +38,7 @@ func (r *redrive) resume(ctx context.Context, spans []span) ([]span, error) {
 func (r *redrive) cursor(ctx context.Context) (kadm.OffsetResponses, error) {
 	b := r.letters.bus
 	found, err := ask(ctx, b, func(ctx context.Context) (kadm.OffsetResponses, error) {
-		return b.admin.FetchOffsets(ctx, r.report.Cursor)
+		return b.committed(ctx, r.report.Cursor)
 	})
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil

@@ -33,7 +33,12 @@ type failure struct {
 	took     time.Duration // the last try
 	// until is one above the last offset that the dead letter stands for by reference; 0: it has the record itself.
 	until int64
+	// sequence names the key that the event is parked with; "": it parks none.
+	sequence string
 }
+
+// text is the error, as it is kept.
+func (f failure) text() string { return printable(f.err.Error(), maxErrorText) }
 
 // record makes the dead letter of r. Each trim leaves a larger part out: first the stack, then the error text; never the value. One by
 // reference has nothing of the record.
@@ -52,12 +57,15 @@ func (f failure) record(r *kgo.Record, o origin, topic, group string, trim int) 
 		add(headerTimestamp, formatTime(o.Timestamp))
 	}
 	add(headerGroup, group)
+	if f.sequence != "" {
+		add(headerSequence, f.sequence)
+	}
 	add(headerAttempts, strconv.Itoa(f.attempts))
 	add(headerFirstFailedAt, formatTime(f.first))
 	add(headerFailedAt, formatTime(time.Now()))
 	add(headerErrorClass, string(f.class))
 	if trim < 2 {
-		add(headerError, printable(f.err.Error(), maxErrorText))
+		add(headerError, f.text())
 	}
 	var panicked *panicError
 	if trim < 1 && errors.As(f.err, &panicked) && len(panicked.stack) > 0 {

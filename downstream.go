@@ -75,7 +75,7 @@ func (c *consumer) closedLocked(r *route) {
 
 func (c *consumer) beginAfreshLocked(it *item) {
 	t := it.Value
-	if t.letter != nil || t.behind != nil {
+	if t.letter != nil || t.behind != nil || t.writing || t.held {
 		return
 	}
 	t.fails, t.spent = 0, 0
@@ -89,10 +89,10 @@ func (c *consumer) beginAfreshLocked(it *item) {
 
 func downstreamTrouble(r *route) string { return "downstream " + r.kafkaTopic }
 
-// assignedTo returns the assignments of a route.
+// assignedTo returns the assignments of a route, and the drains beside them.
 func (c *consumer) assignedTo(r *route) []*assignment {
 	var as []*assignment
-	for _, a := range c.assigned {
+	for a := range c.eachLocked {
 		if a.route == r {
 			as = append(as, a)
 		}
@@ -126,7 +126,7 @@ func (c *consumer) probeLocked(r *route) *item {
 		return nil // and what is parked stays so
 	}
 	it := c.engine.NextOf(r.n)
-	for it != nil && c.waitsLocked(it) {
+	for it != nil && (c.followsLocked(it) || c.waitsLocked(it)) {
 		it = c.engine.NextOf(r.n)
 	}
 	lastResort := it == nil
@@ -136,7 +136,9 @@ func (c *consumer) probeLocked(r *route) *item {
 		}
 		it.Value.quiet()
 		c.engine.Unpark(it)
-		it = c.engine.NextOf(r.n)
+		if it = c.engine.NextOf(r.n); it == nil || c.followsLocked(it) {
+			return nil
+		}
 	}
 	r.breaker.Probe()
 	it.Value.probe, it.Value.lastResort = true, lastResort
@@ -149,7 +151,7 @@ func (c *consumer) earliestParked(r *route) *item {
 	var parked []*item
 	for _, a := range c.assignedTo(r) {
 		for _, it := range a.part.Waiting() {
-			if t := it.Value; it.Parked() && t.letter == nil && t.behind == nil && !(t.asked && now.Before(t.next)) {
+			if t := it.Value; it.Parked() && t.letter == nil && t.behind == nil && !t.held && !(t.asked && now.Before(t.next)) {
 				parked = append(parked, it)
 			}
 		}

@@ -128,6 +128,7 @@ func ExampleMetrics() {
 	//   "publishErrors": 0,
 	//   "consumerLag": 0,
 	//   "deadLettered": 0,
+	//   "followed": 0,
 	//   "retries": 0,
 	//   "schemaReports": 0,
 	//   "buffered": 0,
@@ -140,6 +141,10 @@ func ExampleMetrics() {
 	//   "detached": 0,
 	//   "skipped": 0,
 	//   "mapsCut": 0,
+	//   "commits": 0,
+	//   "commitErrors": 0,
+	//   "rebalances": 0,
+	//   "aborted": 0,
 	//   "recreated": 0,
 	//   "avgProcessingTime": 0,
 	//   "consumerLagSeconds": 0

@@ -144,7 +144,7 @@ func TimesForTest(t time.Time) (text []byte, back time.Time, err error) {
 func HandlerContextsForTest(parent context.Context, timeout time.Duration, e *RawEvent, attempt int, key []byte) func() (context.Context, func()) {
 	route := &route{timeout: timeout, topic: &topicSpec{}}
 	of := &assignment{route: route, ctx: parent, consumer: &consumer{}}
-	t := &task{of: of, raw: e, spent: attempt - 1, record: &kgo.Record{Key: key}}
+	t := &task{of: of, raw: e, tries: tries{spent: attempt - 1}, record: &kgo.Record{Key: key}}
 	return func() (context.Context, func()) {
 		c := newHandlerContext(t, time.Now())
 		return c, c.end

@@ -50,6 +50,10 @@ func (c *handlerContext) Value(key any) any {
 		return c.task.raw.EventID
 	case correlationKey:
 		return c.task.raw.CorrelationID
+	case txKey:
+		if c.task.tx != nil {
+			return c.task.tx
+		}
 	}
 	c.mu.Lock()
 	inner := c.inner

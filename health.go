@@ -44,9 +44,11 @@ type PartitionHealth struct {
 	Lag       int64  `json:"lag"`
 	// LagTime is how much older the first record not done is than the newest of the partition. In JSON: lagSeconds.
 	LagTime time.Duration `json:"-"`
-	Queued  int           `json:"queued"` // records fetched and not done
-	Bytes   int           `json:"bytes"`  // memory that they take
-	Span    int64         `json:"span"`   // from Position to the last record fetched
+	// Oldest is the age of the first record not done, by its timestamp; 0 where none is fetched. In JSON: oldestSeconds.
+	Oldest time.Duration `json:"-"`
+	Queued int           `json:"queued"` // records fetched and not done
+	Bytes  int           `json:"bytes"`  // memory that they take
+	Span   int64         `json:"span"`   // from Position to the last record fetched
 	// Paused says why the partition is not fetched: a limit that is reached ("records in flight", "bytes in flight", "span", "in flight on
 	// the bus"), "downstream", "by Pause", or "to begin anew", for as long as it is not known from where. "" while it is.
 	Paused string `json:"paused,omitempty"`
@@ -56,15 +58,18 @@ type PartitionHealth struct {
 	// ParkedKeys counts the keys whose first event waits for another try, and Parked has the first ten of them, by offset.
 	ParkedKeys int         `json:"parkedKeys"`
 	Parked     []ParkedKey `json:"parked,omitempty"`
+	// Sequences counts the keys that are parked among the dead letters: see OrderSequenced and DeadLetters.Sequences.
+	Sequences int `json:"sequences,omitempty"`
 }
 
-// MarshalJSON writes LagTime in seconds.
+// MarshalJSON writes LagTime and Oldest in seconds.
 func (p PartitionHealth) MarshalJSON() ([]byte, error) {
 	type plain PartitionHealth
 	return json.Marshal(struct {
 		plain
-		LagSeconds float64 `json:"lagSeconds"`
-	}{plain(p), p.LagTime.Seconds()})
+		LagSeconds    float64 `json:"lagSeconds"`
+		OldestSeconds float64 `json:"oldestSeconds"`
+	}{plain(p), p.LagTime.Seconds(), p.Oldest.Seconds()})
 }
 
 // MarshalJSON writes LagTime in seconds.

@@ -211,3 +211,29 @@ func TestADeadLetterTroubleGoesWithThePartition(t *testing.T) {
 		<-ended
 	}, kfake.SeedTopics(2, "acme.two", "acme.two.dlq.group"))
 }
+
+func TestCommitsAndRebalancesAreCounted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		goOn := make(chan struct{})
+		w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.Number == 1 {
+				<-goOn
+			}
+			return nil
+		}, nil, nil)
+		require.NoError(t, bus.WaitReady(context.Background()))
+		fault := w.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress, Count: 1})
+		publish(w, bus, 2)
+		time.Sleep(10 * time.Second)
+		p := bus.Health(context.Background()).Groups[0].Partitions[0]
+		require.InDelta(t, 10, p.Oldest.Seconds(), 0.1)
+		m := bus.Metrics()
+		require.Equal(t, 1, fault.Hits())
+		require.EqualValues(t, []int64{1, 1, 1}, []int64{m.Commits, m.CommitErrors, m.Rebalances})
+		close(goOn)
+		time.Sleep(10 * time.Second)
+		require.Zero(t, bus.Health(context.Background()).Groups[0].Partitions[0].Oldest)
+		require.EqualValues(t, 2, bus.Metrics().Commits)
+	})
+}

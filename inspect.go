@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus/internal/progress"
@@ -102,6 +103,9 @@ func (c *consumer) lookAtTopics(ctx context.Context) bool {
 	var names []string
 	for _, r := range c.ordered {
 		names = append(names, r.kafkaTopic, c.letterTopic(r), r.retryTopic)
+		if r.sequenced {
+			names = append(names, c.sequenceTopic(r))
+		}
 	}
 	known, err := c.bus.describeTopics(ctx, names)
 	if err != nil {
@@ -115,8 +119,10 @@ func (c *consumer) lookAtTopics(ctx context.Context) bool {
 		source, letters, retries := known[r.kafkaTopic], known[c.letterTopic(r)], known[r.retryTopic]
 		c.noteTopic(c.letterTopic(r), letters.trouble(c.letterTopic(r), kmsg.ACLOperationWrite))
 		c.noteTopic(r.kafkaTopic, cmp.Or(source.trouble(r.kafkaTopic, kmsg.ACLOperationRead), c.follow(ctx, r.kafkaTopic, source)))
-		// A retry topic that does not exist, or is hidden, is no trouble: redriving is for who wants it. One that is there and may not be
-		// read is: what was redriven would lie in it unseen.
+		c.lookAtSequences(r, known)
+		// A retry topic that does not exist is no trouble: redriving is for who wants it. One that is there and may not be read is: what was
+		// redriven would lie in it unseen.
+		c.noteHidden(r.retryTopic, retries.err)
 		forbidden := c.follow(ctx, r.retryTopic, retries)
 		if retries.err == nil {
 			forbidden = cmp.Or(retries.trouble(r.retryTopic, kmsg.ACLOperationRead), forbidden)
@@ -124,6 +130,16 @@ func (c *consumer) lookAtTopics(ctx context.Context) bool {
 		c.noteTopic(r.retryTopic, forbidden)
 	}
 	return true
+}
+
+// noteHidden names a retry topic that Kafka tells nothing of, as the group lacks a permission on it. It may not be there, so the subscription is ready.
+func (c *consumer) noteHidden(name string, err error) {
+	what := "hidden topic " + name
+	if errors.Is(err, kerr.TopicAuthorizationFailed) {
+		c.trouble(what, fmt.Errorf("topic %s: READ is not allowed: what is redriven would not be handled: %w", name, err))
+		return
+	}
+	c.resolve(what)
 }
 
 func (c *consumer) noteProtocol(err error) {
@@ -144,6 +160,9 @@ func (b *Bus) knownTopics(ctx context.Context, subs []Subscription) map[string]t
 	for _, sub := range subs {
 		for _, r := range sub.Routes {
 			names = append(names, b.cfg.TopicPrefix+r.topic.name, b.retryTopic(r.topic.name, sub.Group))
+			if r.order == OrderSequenced {
+				names = append(names, b.letterTopic(r.topic.name, sub.Group), b.companionTopic(r.topic.name, sequenceInfix, sub.Group))
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, topicsWithin)
@@ -250,7 +269,7 @@ func (c *consumer) lookAtBeginnings(ctx context.Context, as []*assignment) {
 		return
 	}
 	names := slices.Collect(maps.Keys(topics))
-	committed, err := bounded(ctx, func() (kadm.OffsetResponses, error) { return c.bus.admin.FetchOffsets(ctx, c.group) })
+	committed, err := bounded(ctx, func() (kadm.OffsetResponses, error) { return c.bus.committed(ctx, c.group) })
 	if err != nil {
 		return
 	}
@@ -276,7 +295,7 @@ func (c *consumer) unready() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, what := range slices.Sorted(maps.Keys(c.troubles)) {
-		if t := c.troubles[what]; strings.HasPrefix(what, "topic ") || what == "group" || what == "link" || what == "protocol" {
+		if t := c.troubles[what]; strings.HasPrefix(what, "topic ") || what == "group" || what == "link" || what == "protocol" || what == transactionTrouble {
 			return fmt.Sprintf("group %s: %v", c.group, t.err)
 		}
 	}
@@ -285,6 +304,9 @@ func (c *consumer) unready() string {
 	}
 	if !c.looked {
 		return fmt.Sprintf("group %s: its topics have not been looked at yet", c.group)
+	}
+	if c.txn != nil && !c.txn.begun {
+		return fmt.Sprintf("group %s: its first transaction has not begun yet", c.group)
 	}
 	return ""
 }

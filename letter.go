@@ -25,6 +25,7 @@ const (
 	headerUntil         = "eb-orig-until"
 	headerTimestamp     = "eb-orig-timestamp"
 	headerGroup         = "eb-group"
+	headerSequence      = "eb-sequence"
 	headerAttempts      = "eb-attempts"
 	headerFirstFailedAt = "eb-first-failed-at"
 	headerFailedAt      = "eb-failed-at"
@@ -80,6 +81,8 @@ type DeadLetter struct {
 	Stack         string    // at most 8 kB, after a panic or an exception
 	Fingerprint   string    // equal for failures of the same kind; of other families, made when reading
 	Redrives      int       // how often it has been sent back to its group. Other families: 0
+	// Sequence says that it was parked with its key ([OrderSequenced]): DeadLetters.Release has it handled, and Redrive leaves it. Other families: false.
+	Sequence bool
 }
 
 // ParseDeadLetter reads the headers of a record from a dead-letter topic, which this package or one of the other families has written.
@@ -152,6 +155,7 @@ func (h *letterHeaders) eventbus() DeadLetter {
 		Class: Class(h.text(headerErrorClass)), Error: h.text(headerError), Stack: printable(h.last(headerStack), maxStackText),
 		Fingerprint: h.text(headerFingerprint), Redrives: int(h.decimal(headerRedrives, math.MaxInt32)),
 	}
+	_, d.Sequence = h.first(headerSequence)
 	if _, there := h.first(headerUntil); there {
 		d.Until = h.until(d.Offset)
 	}

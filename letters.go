@@ -15,6 +15,13 @@ import (
 // buryLocked gives an item up: its dead letter is written, and the offset passes the event only when that is acknowledged. The events of its
 // key wait; no slot is taken meanwhile, so that a dead-letter topic that is away holds up nobody else.
 func (c *consumer) buryLocked(it *item, f failure) {
+	if it.Value.of.source != nil {
+		c.parkAgainLocked(it, f)
+		return
+	}
+	if it.Value.parksLocked() {
+		f.sequence = sequenceHash(it.Key)
+	}
 	it.Value.letter = &f
 	c.sendLetterLocked(it)
 }
@@ -105,6 +112,10 @@ func (c *consumer) flyLocked(f *letterFlight) {
 	t.timer = time.AfterFunc(patience, func() {
 		c.trouble(letterTrouble(f.record.Topic), fmt.Errorf("a dead letter is not acknowledged by %s", f.record.Topic))
 	})
+	if c.txn != nil {
+		c.flyInTransactionLocked(f)
+		return
+	}
 	// The record's ctx ends with the assignment. What has not been tried by then is not written, as a rule: somebody else handles the event.
 	c.afterLocked(func() {
 		c.bus.letters.Produce(t.of.ctx, f.record, func(_ *kgo.Record, err error) { c.letterResult(f, err) })
@@ -124,6 +135,14 @@ func (c *consumer) letterResult(f *letterFlight, err error) {
 	topic := f.record.Topic
 	switch {
 	case it.Over(): // given up with its partition: it comes again
+		c.breakLocked(errGivenUp) // the letter must not be seen
+	case c.txn != nil && errors.Is(err, kerr.UnknownTopicID): // the topic was made again
+		c.breakLocked(err)
+		c.dropLocked(it)
+	case c.txn != nil && c.txn.broken != nil: // it begins anew
+		c.dropLocked(it)
+	case err == nil && t.parksLocked():
+		c.parkLetterLocked(it, f.record)
 	case err == nil:
 		c.buriedLocked(it)
 	case t.of.part.Stopped():
@@ -155,12 +174,19 @@ func (c *consumer) buriedLocked(it *item) {
 	t.of.idleLocked()
 	c.fetchingLocked(t.of)
 	c.feedLocked()
-	c.bus.count.deadLettered.Add(1)
-	c.afterLocked(func() {
+	tell := func() {
+		c.bus.count.deadLettered.Add(1)
 		c.resolve(letterTrouble(c.letterTopic(t.of.route)))
-		c.logLetter(t)
+		if t.letter.class != ClassSequence {
+			c.logLetter(t)
+		}
 		c.tellHandled(t, *t.letter)
-	})
+	}
+	if c.txn != nil {
+		c.tellIfCommittedLocked(tell)
+		return
+	}
+	c.afterLocked(tell)
 }
 
 // letterFailedLocked has a dead letter written again later. Until then it waits like a parked event: a partition that stops does not wait for it.
@@ -197,6 +223,10 @@ func (c *consumer) letterTopic(r *route) string { return c.bus.letterTopic(r.top
 
 func (c *consumer) logLetter(t *task) {
 	r, f := t.record, *t.letter
-	c.log.Warn("event dead-lettered", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "key_hash", KeyHash(r.Key),
-		"class", string(f.class), "attempt", f.attempts, "fingerprint", f.fingerprint(t.origin().Topic, c.group))
+	var id, correlation string
+	if t.raw != nil {
+		id, correlation = t.raw.EventID, t.raw.CorrelationID
+	}
+	c.log.Warn("event dead-lettered", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "event_id", id, "correlation_id", correlation,
+		"key_hash", KeyHash(r.Key), "class", string(f.class), "attempt", f.attempts, "fingerprint", f.fingerprint(t.origin().Topic, c.group))
 }

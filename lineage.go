@@ -157,7 +157,7 @@ func (c *consumer) disown(name string) (void []*assignment, inFlight int, parts 
 	for key, a := range c.assigned {
 		if key.topic == name {
 			a.void = true
-			void = append(void, a)
+			void = append(void, a.withDrainsLocked()...)
 			inFlight += a.part.Queued()
 			delete(c.assigned, key)
 		}

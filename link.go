@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -212,6 +213,19 @@ func (b *Bus) topicTroubles(ctx context.Context, wanted map[string]kmsg.ACLOpera
 		}
 	}
 	return troubles, nil
+}
+
+// committed asks for a group's committed offsets. RequireStable has the coordinator answer when all that it has written is replicated. Without it,
+// one that has just taken over answers with what it knows to be replicated, which is less for a moment: older commits (seen on Apache Kafka 4.3).
+func (b *Bus) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	return b.admin.FetchOffsets(kadm.RequireStable(ctx), group)
+}
+
+// askVersions asks a broker which requests it knows, and which features its cluster has agreed on.
+func askVersions(ctx context.Context, client *kgo.Client) (*kmsg.ApiVersionsResponse, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "eventbus", "v0"
+	return bounded(ctx, func() (*kmsg.ApiVersionsResponse, error) { return req.RequestWith(ctx, client) })
 }
 
 // bounded returns when ask does or ctx ends. The client's own requests outlast their ctx while a connection is being made; what is

@@ -64,7 +64,14 @@ func (c *consumer) leave() {
 	if err := c.leaveGroup(ctx); err != nil {
 		c.log.Warn("leaving the group failed; its partitions are free after SessionTimeout", "error", err)
 	}
-	waitFor(c.client.CloseAllowingRebalance, drainGrace)
+	waitFor(c.closeClient, drainGrace)
+}
+
+// closeClient closes the client. The last thing that it does is to poll (franz-go 1.22), and its leaving, which may not have come to that yet, would wait
+// for that poll for ever.
+func (c *consumer) closeClient() {
+	c.client.CloseAllowingRebalance()
+	c.client.AllowRebalance()
 }
 
 func (c *consumer) leaveGroup(ctx context.Context) error {
@@ -179,9 +186,7 @@ func (c *consumer) lookAtProtocol(ctx context.Context) error {
 	if c.sub.Protocol != ProtocolConsumer {
 		return nil
 	}
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "eventbus", "v0"
-	resp, err := bounded(ctx, func() (*kmsg.ApiVersionsResponse, error) { return req.RequestWith(ctx, c.bus.client) })
+	resp, err := askVersions(ctx, c.bus.client)
 	if err != nil {
 		return nil // the link knows whether anybody answers
 	}

@@ -1,7 +1,6 @@
 package eventbus
 
 import (
-	"context"
 	"encoding/json"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ type Metrics struct {
 	AvgProcessingTime time.Duration `json:"avgProcessingTime"`
 
 	DeadLettered  int64 `json:"deadLettered"`  // events moved to a dead-letter topic
+	Followed      int64 `json:"followed"`      // those of them that were not tried, but followed a parked key: see OrderSequenced
 	Retries       int64 `json:"retries"`       // tries after the first
 	SchemaReports int64 `json:"schemaReports"` // events that broke their schema and were handled all the same (ValidationReport)
 	Buffered      int64 `json:"buffered"`      // events handed over and not yet acknowledged
@@ -33,6 +33,10 @@ type Metrics struct {
 	Detached        int64         `json:"detached"`         // handlers that ignored the end of their ctx and were left behind
 	Skipped         int64         `json:"skipped"`          // events that came again and were not handled again: a commit's map had them as done
 	MapsCut         int64         `json:"mapsCut"`          // commits whose map of what is done out of order was too large; the rest may come again
+	Commits         int64         `json:"commits"`          // commits of offsets that the group has taken, transactions' included
+	CommitErrors    int64         `json:"commitErrors"`     // commits that it has not: refused by a rebalance, as a matter of course, or failed; the next says the same or more
+	Rebalances      int64         `json:"rebalances"`       // how often a group has given partitions to this bus, the first time included
+	Aborted         int64         `json:"aborted"`          // consumers' transactions that were aborted: their events are handled again
 	Recreated       int64         `json:"recreated"`        // topics found deleted and made again, by each group and publisher for itself; by a publisher, only deleted too
 }
 
@@ -59,66 +63,12 @@ func (m Metrics) MarshalJSON() ([]byte, error) {
 	}{plain(m), float64(m.AvgProcessingTime) / float64(time.Millisecond), m.ConsumerLagTime.Seconds()})
 }
 
-// Hooks are told what happens to events, for logs and metrics. Every func may be nil. They are called synchronously, by several
-// goroutines at once, so they must be quick and safe for concurrent use. One that panics is logged, and the event goes its way. Nothing in
-// them shows a payload or a key.
-type Hooks struct {
-	// Published is called once for every event that passed the checks of a publish, when its result is known.
-	Published func(PublishedInfo)
-	// Handled is called once for every event when a group is done with it: handled or dead-lettered.
-	Handled func(HandledInfo)
-	// Parked is called each time that an event failed and its key waits for another try.
-	Parked func(ParkedKey)
-}
-
-// tell calls the hooks.
-func (b *Bus) tell(what func(Hooks)) {
-	for _, h := range b.cfg.Hooks {
-		if err := catch(func() error { what(h); return nil }); err != nil {
-			b.cfg.Logger.Error("a hook failed", "error", err)
-		}
-	}
-}
-
-// PublishedInfo tells of a publish that ended.
-type PublishedInfo struct {
-	Topic         string // without Config.TopicPrefix
-	Partition     int32  // -1 where it failed
-	Offset        int64  // -1 where it failed
-	EventID       string
-	Source        string
-	CorrelationID string
-	KeyHash       string        // of the record's key, see KeyHash
-	Took          time.Duration // from the call to the result
-	Err           error         // nil, or it wraps ErrNotSent or ErrOutcomeUnknown
-}
-
-// HandledInfo tells of an event that a group is done with.
-type HandledInfo struct {
-	Topic         string // without Config.TopicPrefix
-	Partition     int32
-	Offset        int64
-	Group         string // without Config.TopicPrefix
-	EventID       string // "" where the record could not be decoded
-	Source        string
-	CorrelationID string
-	KeyHash       string
-	Attempts      int           // 0 where the record did not get to the handler
-	Took          time.Duration // of the last try
-	DeadLetter    Class         // why it was dead-lettered; "" where it was handled
-}
-
-// RawHandler handles an event whose payload is still JSON: the inside of a [Middleware].
-type RawHandler func(ctx context.Context, e *RawEvent) error
-
-// Middleware wraps a handler. It may refuse an event by an error, look at it, or change ctx; it must not change the event.
-type Middleware func(next RawHandler) RawHandler
-
 // counters count since the bus was made.
 type counters struct {
-	published, publishErrors, consumed, deadLettered, retries, schemaReports atomic.Int64
-	breakerOpened, detached, skipped, mapsCut, recreated                     atomic.Int64
-	tries, tryTime, undecided                                                atomic.Int64
+	published, publishErrors, consumed, deadLettered, followed, retries, schemaReports atomic.Int64
+	breakerOpened, detached, skipped, mapsCut, recreated                               atomic.Int64
+	commits, commitErrors, rebalances, aborted                                         atomic.Int64
+	tries, tryTime, undecided                                                          atomic.Int64
 }
 
 // checked counts one check of an event.
@@ -140,9 +90,10 @@ func (c *counters) tried(took time.Duration, again bool) {
 func (c *counters) snapshot() Metrics {
 	m := Metrics{
 		MessagesPublished: c.published.Load(), MessagesConsumed: c.consumed.Load(), PublishErrors: c.publishErrors.Load(),
-		DeadLettered: c.deadLettered.Load(), Retries: c.retries.Load(), SchemaReports: c.schemaReports.Load(),
+		DeadLettered: c.deadLettered.Load(), Followed: c.followed.Load(), Retries: c.retries.Load(), SchemaReports: c.schemaReports.Load(),
 		BreakerOpened: c.breakerOpened.Load(), Detached: c.detached.Load(), Skipped: c.skipped.Load(), MapsCut: c.mapsCut.Load(),
 		Recreated: c.recreated.Load(), Undecided: c.undecided.Load(),
+		Commits: c.commits.Load(), CommitErrors: c.commitErrors.Load(), Rebalances: c.rebalances.Load(), Aborted: c.aborted.Load(),
 	}
 	if tries := c.tries.Load(); tries > 0 {
 		m.AvgProcessingTime = time.Duration(c.tryTime.Load() / tries)

@@ -208,9 +208,7 @@ func (p *producer) namesTopicsByID() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), contactTimeout)
 	defer cancel()
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.ClientSoftwareName, req.ClientSoftwareVersion = "eventbus", "v0"
-	resp, err := bounded(ctx, func() (*kmsg.ApiVersionsResponse, error) { return req.RequestWith(ctx, p.client) })
+	resp, err := askVersions(ctx, p.client)
 	if err != nil {
 		return false
 	}

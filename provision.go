@@ -17,7 +17,8 @@ import (
 
 // EnsureTopics creates those of the topics that do not exist, as [Config.NewTopics] says, and leaves the others as they are. For a
 // subscription's topics with their dead-letter and retry topics, give it [Subscription.Topics]; for DreamScape's, [Catalogue]. A
-// dead-letter topic gets as many partitions as its source has, which is created first where it is among topics; a retry topic gets one.
+// dead-letter topic gets as many partitions as its source has, which is created first where it is among topics; a retry topic gets one. A [SequenceTopic]
+// gets as many as its source too, and is compacted.
 // It blocks until the cluster knows them all or ctx ends. Publishing and consuming never create a topic. The error names every topic that failed.
 func (b *Bus) EnsureTopics(ctx context.Context, topics ...AnyTopic) error {
 	if b.closed.Load() {
@@ -91,7 +92,7 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions, ensured []*topic
 			return fmt.Errorf("topic %s, which %s takes its partitions from: %w", source, t.name, err)
 		}
 		n := newTopic{partitions: 1, configs: map[string]*string{"cleanup.policy": kadm.StringPtr("delete")}}
-		if t.infix == dlqInfix {
+		if t.infix != retryInfix {
 			n.partitions = known[source].partitions
 		}
 		if kept := b.cfg.NewTopics.Retention; kept > 0 {
@@ -100,34 +101,49 @@ func (b *Bus) ensureCompanions(ctx context.Context, companions, ensured []*topic
 		if limit := limits[source]; limit > 0 {
 			n.configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(limit + letterMargin))
 		}
+		if t.infix == sequenceInfix { // only the last that was said of a key counts, and that for ever
+			n.configs["cleanup.policy"] = kadm.StringPtr("compact")
+			delete(n.configs, "retention.ms")
+		}
 		wanted[b.companionTopic(t.source.name, t.infix, t.group)] = n
 	}
 	return b.ensure(ctx, wanted)
 }
 
-// maxMessageBytes returns the limits of topics, without those that may not be asked for: there the broker's own applies. kadm would return
-// none where one is refused.
+// maxMessageBytes returns the limits of topics, without those that may not be asked for: there the broker's own applies.
 func (b *Bus) maxMessageBytes(ctx context.Context, topics []string) map[string]int {
-	const key = "max.message.bytes"
+	values, _ := b.topicConfigs(ctx, "max.message.bytes", topics...)
+	limits := map[string]int{}
+	for topic, value := range values {
+		limits[topic], _ = strconv.Atoi(value)
+	}
+	return limits
+}
+
+// topicConfigs returns a configuration of topics, without those that may not be asked for, which the error names; kadm would return none then.
+func (b *Bus) topicConfigs(ctx context.Context, key string, topics ...string) (map[string]string, error) {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	for _, topic := range topics {
 		r := kmsg.NewDescribeConfigsRequestResource()
 		r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{key}
 		req.Resources = append(req.Resources, r)
 	}
-	limits := map[string]int{}
+	values := map[string]string{}
 	resp, err := bounded(ctx, func() (*kmsg.DescribeConfigsResponse, error) { return req.RequestWith(ctx, b.client) })
 	if err != nil {
-		return limits
+		return values, err
 	}
 	for _, r := range resp.Resources {
+		if refused := kerr.ErrorForCode(r.ErrorCode); refused != nil {
+			err = fmt.Errorf("topic %s: %w", r.ResourceName, refused)
+		}
 		for _, c := range r.Configs {
 			if c.Name == key && c.Value != nil {
-				limits[r.ResourceName], _ = strconv.Atoi(*c.Value)
+				values[r.ResourceName] = *c.Value
 			}
 		}
 	}
-	return limits
+	return values, err
 }
 
 // ensure creates the topics that are missing and waits until the cluster knows all.

@@ -65,8 +65,12 @@ func (e *PublishError) Unwrap() []error {
 // is changed. It blocks until ctx ends or [Config.PublishTimeout] at most; that ends the waiting, not the sending.
 //
 // The error is a [*PublishError]; each event's error wraps [ErrNotSent] or [ErrOutcomeUnknown]. A wrong password, an unknown or a
-// forbidden topic is named within 5 s. No events: nil. It is safe for concurrent use.
+// forbidden topic is named within 5 s. No events: nil. With the ctx of a [TxHandler] or of [Bus.Transact] it is refused: publish by the [Tx]. It is safe
+// for concurrent use.
 func (b *Bus) Publish(ctx context.Context, events ...AnyEvent) error {
+	if inTx(ctx) && len(events) > 0 {
+		return b.refuseAll(len(events), errThroughTx)
+	}
 	flights, errs := b.prepare(ctx, events)
 	if errs != nil {
 		return &PublishError{Errors: errs}
@@ -109,12 +113,17 @@ func (b *Bus) PublishAsync(ctx context.Context, e AnyEvent, done func(error)) {
 	if done == nil {
 		done = b.logFailure
 	}
+	if inTx(ctx) {
+		done(b.refuseAll(1, errThroughTx))
+		return
+	}
 	f, err := b.prepareOne(ctx, e)
 	if err != nil {
 		b.count.publishErrors.Add(1)
 		done(&PublishError{Errors: []error{fmt.Errorf("%w: %w", ErrNotSent, err)}})
 		return
 	}
+	b.announce(ctx, f, false)
 	f.alone, f.done = true, done
 	b.send(ctx, f)
 }
@@ -132,6 +141,8 @@ func (b *Bus) Encode(ctx context.Context, e AnyEvent) (*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.announce(ctx, f, true)
+	f.follow(nil)
 	return &f.record, nil
 }
 
@@ -140,8 +151,9 @@ type flight struct {
 	record   kgo.Record
 	writing  writing
 	bus      *Bus
-	topic    string    // without Config.TopicPrefix
-	told     *envelope // what hooks are told of it; nil where there are none
+	topic    string                // without Config.TopicPrefix
+	told     *envelope             // what hooks are told of it; nil where there are none
+	followed []func(PublishedInfo) // hooks that were told of it before, and want its result
 	size     int
 	started  time.Time
 	deadline time.Time // when it has its result at the latest
@@ -167,6 +179,9 @@ func (b *Bus) prepare(ctx context.Context, events []AnyEvent) (flights []*flight
 		flights[i] = f
 	}
 	if errs == nil {
+		for _, f := range flights {
+			b.announce(ctx, f, false)
+		}
 		return flights, nil
 	}
 	b.count.publishErrors.Add(int64(len(events)))
@@ -201,8 +216,12 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 		told := m.env // copied here alone, or every event's would be on the heap
 		f.told = &told
 	}
-	if f.size > b.cfg.MaxBufferedBytes {
-		return nil, fmt.Errorf("topic %s: the event has %d bytes, MaxBufferedBytes allows %d: %w", m.topic.name, f.size, b.cfg.MaxBufferedBytes, kerr.MessageTooLarge)
+	room := b.cfg.MaxBufferedBytes
+	if slices.ContainsFunc(b.cfg.Hooks, func(h Hooks) bool { return h.Publishing != nil }) {
+		room = max(0, room-maxHookHeaders) // for what may come
+	}
+	if f.size > room {
+		return nil, fmt.Errorf("topic %s: the event has %d bytes, MaxBufferedBytes allows %d: %w", m.topic.name, f.size, room, kerr.MessageTooLarge)
 	}
 	return f, nil
 }
@@ -288,24 +307,6 @@ func (b *Bus) finish(f *flight, err error) {
 		err = &PublishError{Errors: []error{err}}
 	}
 	f.done(err)
-}
-
-func (b *Bus) tellPublished(f *flight, err error) {
-	if f.told == nil {
-		return
-	}
-	info := PublishedInfo{
-		Topic: f.topic, Partition: -1, Offset: -1, EventID: f.told.eventID, Source: f.told.source, CorrelationID: f.told.correlationID,
-		KeyHash: KeyHash(f.record.Key), Took: time.Since(f.started), Err: err,
-	}
-	if err == nil {
-		info.Partition, info.Offset = f.record.Partition, f.record.Offset
-	}
-	b.tell(func(h Hooks) {
-		if h.Published != nil {
-			h.Published(info)
-		}
-	})
 }
 
 // produceError says what a client's error means for the record. A topic that does not exist holds none of it, and a batch that a

@@ -20,15 +20,20 @@ type span struct {
 	start, end int64
 }
 
-// limits are where the partitions of some topics begin and where what is committed ends.
+// limits are where the partitions of some topics begin and end: as a rule, where what is committed ends.
 type limits struct{ starts, ends kadm.ListedOffsets }
 
 // limits asks for those of topics, by Kafka's names.
-func (b *Bus) limits(ctx context.Context, topics ...string) (l limits, err error) {
+func (b *Bus) limits(ctx context.Context, topics ...string) (limits, error) {
+	return b.limitsBy(ctx, b.admin.ListCommittedOffsets, topics...)
+}
+
+// limitsBy is limits with other ends.
+func (b *Bus) limitsBy(ctx context.Context, ends func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) (l limits, err error) {
 	if l.starts, err = bounded(ctx, func() (kadm.ListedOffsets, error) { return b.admin.ListStartOffsets(ctx, topics...) }); err != nil {
 		return limits{}, err
 	}
-	l.ends, err = bounded(ctx, func() (kadm.ListedOffsets, error) { return b.admin.ListCommittedOffsets(ctx, topics...) })
+	l.ends, err = bounded(ctx, func() (kadm.ListedOffsets, error) { return ends(ctx, topics...) })
 	return l, err
 }
 

@@ -48,7 +48,7 @@ func dedent(code string) string {
 		}
 	}
 	for i, l := range lines {
-		lines[i] = l[min(common, len(l)):]
+		lines[i] = l[min(max(common, 0), len(l)):] // -1 where all are blank
 	}
 	return strings.Join(lines, "\n")
 }
@@ -69,7 +69,9 @@ func TestGoBlocksAreFromExamples(t *testing.T) {
 	files, err := filepath.Glob("example*_test.go")
 	require.NoError(t, err)
 	var examples []string
-	for _, file := range append(files, "bustest/example_test.go") {
+	plugins, err := filepath.Glob("plugin/*/example_test.go")
+	require.NoError(t, err)
+	for _, file := range slices.Concat(files, plugins, []string{"bustest/example_test.go", "buslog/example_test.go"}) {
 		examples = append(examples, readText(t, file))
 	}
 	for _, block := range goBlocks(readText(t, "README.md")) {

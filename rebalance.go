@@ -2,7 +2,6 @@ package eventbus
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 // onAssigned is called at the start of every session of the group, also with nothing new.
 func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.endBroken()
 	c.begin()
 	again := c.takeAgain(parts)
 	c.release(again, c.sub.DrainTimeout)
@@ -25,6 +25,9 @@ func (c *consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 	}
 	if !c.draining {
 		c.takeBackLocked()
+	}
+	if c.txn != nil {
+		c.wakePollLocked() // where do they begin, and which keys are parked?
 	}
 	c.unlock()
 	c.lookSoon()
@@ -39,7 +42,7 @@ func (c *consumer) assignLocked(key topicPartition, again []*assignment) {
 	}
 	_, stray := c.strays[key]
 	a := newAssignment(c.handling, c, key.topic, key.partition)
-	a.ahead = stray || slices.ContainsFunc(again, func(old *assignment) bool { return old.topic == key.topic && old.partition == key.partition })
+	a.ahead = a.sequenced() || stray || slices.ContainsFunc(again, func(old *assignment) bool { return old.topic == key.topic && old.partition == key.partition })
 	c.assigned[key] = a
 	delete(c.strays, key)
 	delete(c.expelled, key)
@@ -54,6 +57,9 @@ func (c *consumer) takeAgain(parts map[string][]int32) []*assignment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range taken {
+		if a.source != nil {
+			continue
+		}
 		f := c.followed[a.topic]
 		a.void = a.void || f == nil || a.part.Begun() && a.id != f.id
 	}
@@ -62,6 +68,7 @@ func (c *consumer) takeAgain(parts map[string][]int32) []*assignment {
 
 // begin begins a session.
 func (c *consumer) begin() {
+	c.bus.count.rebalances.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.joined, c.joining, c.heard = true, false, time.Now()
@@ -73,6 +80,10 @@ func (c *consumer) begin() {
 // also with nothing to give up; then the client joins again, and until the next session commits go another way.
 func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
 	c.setJoining(false) // the client does not join while it calls back
+	if len(parts) > 0 {
+		c.noteLoss()
+		c.forgetParking(parts)
+	}
 	if n := c.release(c.take(parts), c.sub.DrainTimeout); n > 0 {
 		c.log.Warn("handlers did not end within DrainTimeout at a rebalance; their events come again", "count", n)
 	}
@@ -83,6 +94,8 @@ func (c *consumer) onRevoked(_ context.Context, _ *kgo.Client, parts map[string]
 
 // onLost is told of partitions that are gone already, possibly to a member that works on them: nothing is waited for or committed.
 func (c *consumer) onLost(_ context.Context, _ *kgo.Client, parts map[string][]int32) {
+	c.noteLoss()
+	c.forgetParking(parts)
 	lost := c.take(parts)
 	c.committing.Lock()
 	defer c.committing.Unlock()
@@ -114,22 +127,26 @@ func (c *consumer) abandonLocked(a *assignment) {
 	})
 }
 
-// releaseLocked ends the ownership of an assignment, and returns what still runs of it: left behind, its results are nobody's.
-func (c *consumer) releaseLocked(a *assignment) []*item {
+// releaseLocked ends the ownership of an assignment, and returns what still runs of it and of the drains beside it: left behind, its results are nobody's.
+func (c *consumer) releaseLocked(a *assignment) (left []*item) {
+	for _, drain := range a.drainsLocked() {
+		left = append(left, c.releaseLocked(drain)...)
+	}
 	a.stopLocked()
 	for _, it := range a.part.Waiting() { // for their dead letters: nobody asks any longer what became of them
 		it.Value.quiet()
 	}
-	left := c.engine.Release(a.part)
+	c.breakLocked(errGivenUp)
+	own := c.engine.Release(a.part)
 	a.idleLocked() // who drains it waits for nothing more
-	for _, it := range left {
+	for _, it := range own {
 		c.left[it] = struct{}{}
 		c.probeGoneLocked(a.route, it.Value.probe)
 		it.Value.probe = false
 	}
 	a.cancel()
 	c.forgetLettersLocked(a.route)
-	return left
+	return append(left, own...)
 }
 
 // take removes assignments, so that nothing more is handed to them.
@@ -141,8 +158,9 @@ func (c *consumer) take(parts map[string][]int32) []*assignment {
 		for _, p := range partitions {
 			key := topicPartition{topic, p}
 			delete(c.expelled, key)
+			c.forgetTriesLocked(key)
 			if a := c.assigned[key]; a != nil {
-				taken = append(taken, a)
+				taken = append(taken, a.withDrainsLocked()...)
 				if c.bus.bug != engine.NoOwnership {
 					delete(c.assigned, key)
 				}
@@ -157,7 +175,7 @@ func (c *consumer) drain() []*assignment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
-	return slices.Collect(maps.Values(c.assigned))
+	return slices.Collect(c.eachLocked)
 }
 
 func (c *consumer) takeAll() {
@@ -174,10 +192,15 @@ func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
 	}
 	c.give(1)
 	defer c.give(-1)
+	if c.txn != nil {
+		drain = 0 // the transaction is aborted, whatever comes of it
+	}
 	c.stop(as, drain)
 	c.committing.Lock()
 	defer c.committing.Unlock()
-	c.commit(context.Background(), as)
+	if c.txn == nil {
+		c.commit(context.Background(), as)
+	}
 	return c.relinquish(as)
 }
 
@@ -186,6 +209,9 @@ func (c *consumer) release(as []*assignment, drain time.Duration) (left int) {
 func (c *consumer) releaseAtLast(as []*assignment, drain time.Duration) (left int) {
 	c.give(1)
 	defer c.give(-1)
+	if c.txn != nil {
+		return c.releaseInTransactions(as, drain)
+	}
 	c.stop(as, drain)
 	c.mu.Lock()
 	c.leaving = true
@@ -205,12 +231,13 @@ func (c *consumer) releaseAtLast(as []*assignment, drain time.Duration) (left in
 // commitAgain is the wait before a refused commit is made again; a rebalance takes about as long as its members need to answer.
 const commitAgain = 50 * time.Millisecond
 
-// stop has nothing more begin, and waits for what runs: at first as it goes, then with its ctx cancelled.
+// stop has nothing more begin, and waits for what runs: at first as it goes, then with its ctx cancelled. It does so once.
 func (c *consumer) stop(as []*assignment, drain time.Duration) {
 	c.mu.Lock()
 	for _, a := range as {
 		a.stopLocked()
 	}
+	as = slices.DeleteFunc(slices.Clone(as), func(a *assignment) bool { return a.outlasted })
 	c.unlock()
 	if allIdle(as, drain) {
 		return
@@ -218,7 +245,14 @@ func (c *consumer) stop(as []*assignment, drain time.Duration) {
 	for _, a := range as {
 		a.cancel()
 	}
-	allIdle(as, drainGrace)
+	if allIdle(as, drainGrace) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range as {
+		a.outlasted = true
+	}
 }
 
 // relinquish ends the ownership. The caller holds committing.

@@ -34,6 +34,9 @@ type RedriveOptions struct {
 	// filter them by Topic or Group, or give it a Name: its cursor has passed them. Default: false, which leaves them alone and counts
 	// them as strangers.
 	AnyOrigin bool
+	// Sequences sends also letters that were parked with their key ([OrderSequenced]), out of their order: such as those that a release has skipped, or those of
+	// a route that parks no keys any longer. Default: false, which leaves them alone and counts them as skipped.
+	Sequences bool
 }
 
 const (
@@ -257,6 +260,8 @@ func (r *redrive) refusal(l Letter) (count *int, why string) {
 		return &r.report.Skipped, l.Error
 	case l.Until > 0:
 		return &r.report.Skipped, fmt.Sprintf("a reference: its records are in topic %s alone", l.Topic)
+	case l.Sequence && !r.opts.Sequences:
+		return &r.report.Skipped, "parked with its key: Release has that handled in order, Sequences would send it all the same"
 	case l.bare():
 		return &r.report.Skipped, "no record: its share group has errors.deadletterqueue.copy.record.enable=false"
 	case l.Topic == "" && !any:

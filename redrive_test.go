@@ -65,7 +65,7 @@ func after(n int) func(kmsg.Request) bool {
 // An event goes the whole way: it fails, is found, sent back, fails again, and is left once it was sent back often enough.
 func TestADeadLetterGoesBackToItsGroup(t *testing.T) {
 	inWorld(t, func(w *world) {
-		bus, ctx := w.bus(noHold), context.Background()
+		bus, ctx, unstable := w.bus(noHold), context.Background(), w.unstableFetches()
 		var seen journal
 		mended := atomic.Bool{}
 		w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
@@ -117,6 +117,7 @@ func TestADeadLetterGoesBackToItsGroup(t *testing.T) {
 			want = append(want, fmt.Sprintf("acme.orders/0/0 redrives %d attempt 1 number 7 key o-1", redrives))
 		}
 		require.Equal(t, want, seen.all())
+		require.Zero(t, unstable.Load())
 		first, last := w.read(orders, 1)[0], w.read(retryTopic, 4)[3]
 		require.Equal(t, []any{first.Key, first.Value}, []any{last.Key, last.Value}, "byte for byte")
 		require.Equal(t, int64(1), w.held(orders), "nothing went to the topic itself")

@@ -152,6 +152,7 @@ const (
 	ClassPanic     Class = "panic"     // the handler panicked at the last try
 	// ClassUnreadable is that of records whose batch cannot be decompressed, or to too much: see DeadLetter.Until.
 	ClassUnreadable Class = "unreadable"
+	ClassSequence   Class = "sequence" // an earlier event of its key was given up: see OrderSequenced
 )
 
 // classify says what kind of failure a handler's error is. An event that the handler could not publish because it is invalid will

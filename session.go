@@ -232,7 +232,7 @@ func (c *consumer) findStarts(ctx context.Context) bool {
 	}
 	asking, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
-	committed, err := bounded(asking, func() (kadm.OffsetResponses, error) { return c.bus.admin.FetchOffsets(asking, c.group) })
+	committed, err := bounded(asking, func() (kadm.OffsetResponses, error) { return c.bus.committed(asking, c.group) })
 	if err != nil {
 		sleep(ctx, backOff(1)) // asked again before the next poll
 		return len(known) > 0
@@ -249,13 +249,15 @@ func (c *consumer) findStarts(ctx context.Context) bool {
 		if ok && at.At >= 0 && !older(done, c.followed[a.topic].id) {
 			start.offset, start.epoch, start.done = at.At, at.LeaderEpoch, done
 		}
-		a.beginLocked(start)
-		known = append(known, a)
+		if a.beginLocked(start); a.loadedLocked() {
+			known = append(known, a)
+		}
 	}
 	return len(known) > 0
 }
 
-// ahead returns the assignments that the client is ahead of: those of which it is known where they begin, and the others.
+// ahead returns the assignments that the client is ahead of: those of which it is known where they begin, and which keys are parked, and those of which it
+// is not known where.
 func (c *consumer) ahead() (known, unknown []*assignment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,7 +266,7 @@ func (c *consumer) ahead() (known, unknown []*assignment) {
 		case !a.ahead:
 		case a.from == nil:
 			unknown = append(unknown, a)
-		default:
+		case a.loadedLocked():
 			known = append(known, a)
 		}
 	}

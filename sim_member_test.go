@@ -92,8 +92,15 @@ func (s *simulation) subscription(m *member) eventbus.Subscription {
 	if s.script.Free {
 		options.Order = eventbus.OrderNone
 	}
+	if s.sequenced {
+		options.Order = eventbus.OrderSequenced
+	}
+	route := s.jobs.Handle(s.handle(m), options)
+	if s.inTx {
+		route = s.jobs.HandleTx(s.handleTx(m), options)
+	}
 	sub := eventbus.Subscription{
-		Group: simGroup, Routes: []eventbus.Route{s.jobs.Handle(s.handle(m), options)}, DrainTimeout: limits.Drain,
+		Group: simGroup, Routes: []eventbus.Route{route}, DrainTimeout: limits.Drain,
 		RebalanceTimeout: limits.Rebalance, SessionTimeout: limits.Session, Concurrency: limits.Concurrency, MaxInFlight: limits.InFlight,
 		MaxSpan: limits.Span,
 	}

@@ -27,20 +27,23 @@ import (
 // simulation plays one script: a cluster, a publisher and the members of one group, each a bus with connections of its own.
 type simulation struct {
 	*testing.T
-	script  sim.Script
-	history ledger.History
-	net     kfake.VirtualNetwork
-	cluster *kfake.Cluster
-	watch   *groupWatch
-	jobs    *eventbus.Topic[job]
-	unkeyed *eventbus.Topic[job]
-	prepare func(*eventbus.Bus)
-	events  map[string]sim.Event // by ID
-	members map[int]*member
-	places  map[int]*member // static members by their instance, the latest each
-	heal    func()          // ends all faults
-	healed  chan struct{}   // closed then
-	chores  sync.WaitGroup  // goroutines of steps, which end soon after the healing
+	script    sim.Script
+	history   ledger.History
+	net       kfake.VirtualNetwork
+	cluster   *kfake.Cluster
+	watch     *groupWatch
+	inTx      bool   // the handlers are transactional, and write what they have done to acme.done
+	sequenced bool   // keys are parked, and released
+	stuck     string // what is parked that cannot be released
+	jobs      *eventbus.Topic[job]
+	unkeyed   *eventbus.Topic[job]
+	prepare   func(*eventbus.Bus)
+	events    map[string]sim.Event // by ID
+	members   map[int]*member
+	places    map[int]*member // static members by their instance, the latest each
+	heal      func()          // ends all faults
+	healed    chan struct{}   // closed then
+	chores    sync.WaitGroup  // goroutines of steps, which end soon after the healing
 
 	mu    sync.Mutex
 	tries map[string]int // by event: tries that went as far as failing
@@ -55,6 +58,8 @@ type job struct {
 const (
 	jobs       = "acme.jobs"
 	jobLetters = jobs + ".dlq.group"
+	jobsDone   = "acme.done"
+	jobsParked = jobs + ".sequences.group"
 	simGroup   = "group"
 
 	linger   = 10 * time.Second // how long a fault's consequences last: a commit that waits, and its repetition
@@ -75,7 +80,7 @@ func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus))
 	var err error
 	s.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(script.Brokers), kfake.Ports([]int{9092, 9093, 9094}[:script.Brokers]...), kfake.ListenFn(s.net.Listen),
-		kfake.SeedTopics(script.Partitions, jobs, jobLetters), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.SeedTopics(script.Partitions, jobs, jobLetters, jobsDone), kfake.GroupMinSessionTimeout(100*time.Millisecond),
 		kfake.BrokerConfigs(map[string]string{
 			"group.consumer.session.timeout.ms":    strconv.FormatInt(script.Limits.Session.Milliseconds(), 10),
 			"group.consumer.heartbeat.interval.ms": "2000",
@@ -83,6 +88,7 @@ func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus))
 	)
 	require.NoError(t, err)
 	t.Cleanup(s.cluster.Close)
+	require.NoError(t, s.cluster.CreateTopic(jobsParked, int32(script.Partitions), map[string]string{"cleanup.policy": "compact"}))
 	t.Cleanup(s.abandon)
 	keepEpochs(s.cluster)
 	boundRebalances(s.cluster)
@@ -93,6 +99,11 @@ func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus))
 // play goes through the script, heals the world, waits until everything is done, ends everybody and reads the logs.
 func (s *simulation) play() {
 	publisher := s.newPublisher()
+	var parked *releaser
+	if s.sequenced {
+		parked = s.newReleaser()
+		s.chores.Go(parked.during)
+	}
 	began, steps := time.Now(), s.script.Steps
 	for _, e := range s.script.Events {
 		for len(steps) > 0 && steps[0].At <= e.At {
@@ -112,6 +123,11 @@ func (s *simulation) play() {
 	s.chores.Wait()
 	publisher.close()
 	s.awaitDone()
+	if parked != nil {
+		if s.stuck = parked.all(); s.stuck == "" {
+			s.awaitDone()
+		}
+	}
 	for _, m := range s.members {
 		s.end(m)
 	}
@@ -197,7 +213,11 @@ func (s *simulation) sound(e sim.Event) bool {
 func (s *simulation) event(r *kgo.Record) sim.Event {
 	id, garbage := strings.CutPrefix(string(r.Value), garbagePrefix)
 	if !garbage {
-		e, err := s.jobs.Decode(r.Value)
+		topic := s.jobs
+		if r.Topic == jobsDone {
+			topic = simDone
+		}
+		e, err := topic.Decode(r.Value)
 		require.NoError(s, err)
 		id = e.Payload.ID
 	}
@@ -212,7 +232,7 @@ func (s *simulation) read(topic string) []*kgo.Record {
 		left += p.HighWatermark
 	}
 	cl, err := kgo.NewClient(append(newLink(&s.net).options(), kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.ConsumeTopics(topic),
-		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))...)
+		kgo.KeepControlRecords(), kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()))...)
 	require.NoError(s, err)
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -222,7 +242,7 @@ func (s *simulation) read(topic string) []*kgo.Record {
 		require.NoError(s, ctx.Err(), "reading %s", topic)
 		records = append(records, cl.PollFetches(ctx).Records()...)
 	}
-	return records
+	return slices.DeleteFunc(records, func(r *kgo.Record) bool { return r.Attrs.IsControl() })
 }
 
 // step has one thing happen. It waits for nothing.
@@ -307,7 +327,7 @@ func (s *simulation) since() string { return time.Now().Format("15:04:05.000") }
 func (s *simulation) fault(step sim.Step) {
 	var code *kerr.Error
 	require.ErrorAs(s, kerr.ErrorForCode(step.Code), &code)
-	fault := kfake.Fault{Keys: []kmsg.Key{kmsg.Key(step.Request)}, Err: code, Count: step.Count, TopLevel: step.Top}
+	fault := kfake.Fault{Keys: []kmsg.Key{s.request(step)}, Err: code, Count: step.Count, TopLevel: step.Top}
 	if step.Letters {
 		fault.Topic = jobLetters
 	}
@@ -341,8 +361,8 @@ var errBroken = errors.New("broken by the script")
 
 func (s *simulation) newBus(name string, l *link, hooks eventbus.Hooks) *eventbus.Bus {
 	bus, err := eventbus.New(eventbus.Config{
-		Service: name, Brokers: s.cluster.ListenAddrs(), Logger: slog.New(slog.DiscardHandler), Hooks: []eventbus.Hooks{hooks},
-		Client: slices.Concat(l.options(), []kgo.Opt{kgo.WithHooks(&letterHook{history: &s.history, member: name}, closedHook{})}),
+		Service: name, Instance: name, Brokers: s.cluster.ListenAddrs(), Logger: slog.New(slog.DiscardHandler), Hooks: []eventbus.Hooks{hooks},
+		Client: slices.Concat(l.options(), []kgo.Opt{kgo.WithHooks(&letterHook{history: &s.history, member: name})}),
 	})
 	require.NoError(s, err)
 	return bus
@@ -365,12 +385,3 @@ func (h *letterHook) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
 		h.history.Add(ledger.Entry{Kind: ledger.Letter, Member: h.member, Topic: d.Topic, Partition: d.Partition, Offset: d.Offset})
 	}
 }
-
-// closedHook frees a goroutine that the client forgets. Its Close leaves the group once more, on a goroutine that waits for the poll gate, and
-// polls a last time, which shuts that gate: where the group was left before, Close does not wait for the goroutine and may come first.
-type closedHook struct{}
-
-var _ kgo.HookClientClosed = closedHook{}
-
-// OnClientClosed is called at the end of Close.
-func (closedHook) OnClientClosed(cl *kgo.Client) { cl.AllowRebalance() }

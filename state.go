@@ -60,7 +60,7 @@ func (c *consumer) stuckLocked() bool {
 			return true
 		}
 	}
-	for _, a := range c.assigned {
+	for a := range c.eachLocked {
 		for _, it := range a.part.Running() {
 			if it.Value.stuck() {
 				return true
@@ -75,14 +75,17 @@ func (t *task) stuck() bool { return time.Since(t.started) > t.of.route.timeout+
 func (a *assignment) healthLocked() PartitionHealth {
 	p := PartitionHealth{
 		Topic: a.topic, Partition: a.partition, Position: a.positionLocked(), Committed: a.part.Committed(), Lag: a.lagLocked(), LagTime: a.lagTimeLocked(),
-		Queued: a.part.Queued(), Bytes: a.part.Bytes(), Span: a.part.Span(), Paused: a.paused,
+		Queued: a.part.Queued(), Bytes: a.part.Bytes(), Span: a.part.Span(), Paused: a.paused, Sequences: len(a.sequences),
+	}
+	if it := a.part.First(); it != nil {
+		p.Oldest = max(0, time.Since(it.Value.record.Timestamp))
 	}
 	for _, it := range a.part.Waiting() {
 		t := it.Value
 		if p.Waiting == "" {
 			p.Waiting = t.waiting()
 		}
-		if t.letter != nil || t.behind != nil {
+		if t.letter != nil || t.behind != nil || t.writing || t.held {
 			continue
 		}
 		if p.ParkedKeys++; p.ParkedKeys <= maxParkedShown {
@@ -96,6 +99,10 @@ func (t *task) waiting() string {
 	switch {
 	case t.letter != nil:
 		return "dead letter"
+	case t.writing:
+		return "acknowledgement of what was published"
+	case t.held:
+		return "end of its key's release"
 	case t.behind != nil:
 		return fmt.Sprintf("handler that was left behind at offset %d", t.behind.Offset)
 	}

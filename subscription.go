@@ -2,6 +2,7 @@ package eventbus
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -61,6 +62,7 @@ type Route struct {
 	timeout time.Duration
 	retry   *RetryPolicy
 	order   Order
+	tx      bool // of HandleTx
 }
 
 const (
@@ -79,15 +81,23 @@ const (
 )
 
 // Topics returns the topics of the routes, their dead-letter topics and their retry topics, into which dead letters are redriven: what
-// the subscription needs, for [Bus.EnsureTopics].
+// the subscription needs, for [Bus.EnsureTopics]; and [SequenceTopic] for routes with [OrderSequenced].
 func (s Subscription) Topics() []AnyTopic {
 	var topics []AnyTopic
 	for _, r := range s.Routes {
 		if r.topic != nil {
 			topics = append(topics, r.topic, companion(r.topic, dlqInfix, s.Group), companion(r.topic, retryInfix, s.Group))
+			if r.order == OrderSequenced {
+				topics = append(topics, companion(r.topic, sequenceInfix, s.Group))
+			}
 		}
 	}
 	return topics
+}
+
+// transactional says whether the subscription handles in transactions.
+func (s Subscription) transactional() bool {
+	return slices.ContainsFunc(s.Routes, func(r Route) bool { return r.tx || r.order == OrderSequenced })
 }
 
 // companion is the topic of a group that stands beside source: for dead letters or for redriven events.
@@ -142,7 +152,7 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 	for i, r := range s.Routes {
 		field := fmt.Sprintf("Routes[%d]", i)
 		if r.topic == nil {
-			return fail(field, "make it with Topic.Handle")
+			return fail(field, "make it with Topic.Handle or Topic.HandleTx")
 		}
 		field += " (" + r.topic.name + ")"
 		if r.bind == nil {
@@ -152,11 +162,22 @@ func (s Subscription) check(prefix string, retry RetryPolicy) (Subscription, err
 			return fail(field, "the topic has a route already; one handler may call two")
 		}
 		seen[r.topic.name] = true
-		if name := prefix + r.topic.name + retryInfix + prefix + s.Group; len(name) > 249 {
-			return fail(field, "the retry topic's name %s has %d characters, Kafka allows 249: shorten the group", name, len(name))
+		if s.transactional() && s.Group == transactID {
+			return fail("Group", "%q is what Transact's transactional id ends with; name it otherwise", s.Group)
 		}
-		if r.order != OrderByKey && r.order != OrderNone {
-			return fail(field, "Order: %d is not OrderByKey or OrderNone", r.order)
+		if r.tx != s.Routes[0].tx {
+			return fail(field, "HandleTx and Handle in one Subscription: what is committed in transactions must not be committed otherwise; give them two groups")
+		}
+		for _, infix := range []string{retryInfix, sequenceInfix} {
+			if name := prefix + r.topic.name + infix + prefix + s.Group; len(name) > 249 && (infix == retryInfix || r.order == OrderSequenced) {
+				return fail(field, "the name of the topic %s has %d characters, Kafka allows 249: shorten the group", name, len(name))
+			}
+		}
+		if r.order < OrderByKey || r.order > OrderSequenced {
+			return fail(field, "Order: %d is not OrderByKey, OrderNone or OrderSequenced", r.order)
+		}
+		if r.order == OrderSequenced && !r.keyed {
+			return fail(field, "Order: OrderSequenced parks keys, and the topic has none: TopicOptions.Key is nil")
 		}
 		if r.timeout < 0 {
 			return fail(field, "Timeout: %v is negative", r.timeout)

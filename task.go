@@ -25,24 +25,33 @@ type task struct {
 	// raw is the event, once it is decoded; broken is why it is none.
 	raw    *RawEvent
 	broken *failure
+	tx     *Tx // of the running, or the last, try; nil without transactions
 
 	// What follows is guarded by consumer.mu; a running try may read what belongs to it.
+	tries
+	started    time.Time // when the running, or the last, try began
+	proof      time.Time // what was known then of the route's successes
+	probe      bool      // the running try probes an open breaker
+	lastResort bool      // and every event at hand has failed before
+	notBefore  time.Time // when it may be tried that has begun anew
+	writing    bool      // it has succeeded, and what it published is on its way
+	timer      *time.Timer
+	behind     *item // the try of its key that was left behind, for whose end it waits
+	held       bool  // it waits for the end of its key's release
+}
+
+// tries is what has come of an event's tries. An event that begins anew with an aborted transaction keeps it.
+type tries struct {
 	fails       int       // tries that have failed
 	spent       int       // those of them that count: a try that an outage may have failed does not
 	first       time.Time // when the first try failed
 	counted     time.Time // when the first try failed that counts: the Budget begins there
 	class       Class     // of the last failure
-	started     time.Time // when the running, or the last, try began
-	proof       time.Time // what was known then of the route's successes
-	probe       bool      // the running try probes an open breaker
-	lastResort  bool      // and every event at hand has failed before
 	next        time.Time // when the next try is due
 	asked       bool      // by RetryAfter: not before
-	timer       *time.Timer
-	behind      *item    // the try of its key that was left behind, for whose end it waits
-	letter      *failure // why it is given up, while its dead letter is written
-	trims       int      // parts that the dead letter had to lose
-	letterFails int      // how often it could not be written
+	letter      *failure  // why it is given up, while its dead letter is written
+	trims       int       // parts that the dead letter had to lose
+	letterFails int       // how often it could not be written
 }
 
 // accept decodes and checks the record, once.
@@ -88,9 +97,19 @@ func (t *task) try(now time.Time) error {
 	if t.accept(); t.broken != nil {
 		return t.broken.err
 	}
+	succeeded := false // nor has a handler that ends its goroutine
+	if t.of.route.tx {
+		t.tx = &Tx{bus: t.of.consumer.bus}
+		defer func(tx *Tx) {
+			if tx.end(); !succeeded {
+				tx.drop(errTxFailed)
+			}
+		}(t.tx)
+	}
 	ctx := newHandlerContext(t, now)
 	defer ctx.end()
 	err := catch(func() error { return t.of.route.handler(ctx, t.raw) })
+	succeeded = err == nil
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return timeoutError{err}
 	}
@@ -111,7 +130,7 @@ type origin struct {
 // origin returns the record's own place or, for one that was redriven, that of the event that was given up.
 func (t *task) origin() origin {
 	o := origin{t.record.Topic, t.record.Partition, t.record.Offset, t.record.Timestamp}
-	if t.of.topic != t.of.route.retryTopic || t.unread() {
+	if t.of.topic != t.of.route.retryTopic && t.of.source == nil || t.unread() {
 		return o
 	}
 	o.Topic = t.of.route.kafkaTopic
@@ -161,7 +180,7 @@ func (c *consumer) work(it *item) {
 }
 
 // feedLocked has a goroutine start what may start. That one has the next one started before it works, so that there are no more of them than handlers
-// need: few goroutines work through events that take no time, one after the other.
+// need: see lockToWork.
 func (c *consumer) feedLocked() {
 	if !c.starting && c.startableLocked() {
 		c.starting = true
@@ -170,12 +189,9 @@ func (c *consumer) feedLocked() {
 }
 
 func (c *consumer) start() {
-	c.mu.Lock()
+	c.lockToWork()
 	c.starting = false
-	it := c.nextLocked(time.Now())
-	if it != nil {
-		c.feedLocked()
-	}
+	it := c.nextToWorkLocked(time.Now())
 	c.unlock()
 	if it != nil {
 		c.work(it)
@@ -204,7 +220,7 @@ func (c *consumer) nextLocked(now time.Time) *item {
 		}
 	}
 	for it := c.engine.Next(); it != nil; it = c.engine.Next() {
-		if !c.waitsLocked(it) {
+		if !c.notYetLocked(it, now) && !c.followsLocked(it) && !c.waitsLocked(it) {
 			return beginTry(it, it.Value.of.route, now)
 		}
 	}
@@ -214,7 +230,7 @@ func (c *consumer) nextLocked(now time.Time) *item {
 // waitsLocked has an item that would start wait where a try of its key was left behind and still runs: the partition went, and has come back.
 func (c *consumer) waitsLocked(it *item) bool {
 	for left := range c.left {
-		if left.Value.of.topic == it.Value.of.topic && left.Value.of.partition == it.Value.of.partition && left.Lane().Alike(it.Lane()) {
+		if left.Value.of.home() == it.Value.of.home() && left.Lane().Alike(it.Lane()) {
 			it.Value.behind = left
 			c.engine.Park(it)
 			return true
@@ -223,10 +239,28 @@ func (c *consumer) waitsLocked(it *item) bool {
 	return false
 }
 
+// notYetLocked has an item that has begun anew wait for its next try as before.
+func (c *consumer) notYetLocked(it *item, now time.Time) bool {
+	wait := it.Value.notBefore.Sub(now)
+	it.Value.notBefore = time.Time{}
+	if wait <= 0 || it.Value.broken != nil && it.Value.letterFails == 0 {
+		return false
+	}
+	c.parkLocked(it, wait, now)
+	return true
+}
+
 // leftEndedLocked is told that a try that was left behind has ended: whatever its result was, it is nobody's any longer.
 func (c *consumer) leftEndedLocked(left *item) {
 	delete(c.left, left)
-	for _, a := range c.assigned {
+	if next := c.successor; next != nil {
+		c.afterLocked(func() {
+			next.mu.Lock()
+			defer next.unlock()
+			next.leftEndedLocked(left)
+		})
+	}
+	for a := range c.eachLocked {
 		for _, it := range a.part.Waiting() {
 			if it.Value.behind == left {
 				it.Value.behind = nil
@@ -249,7 +283,7 @@ func (c *consumer) settle(it *item, err error, took time.Duration, now time.Time
 	if err != nil && t.broken == nil {
 		class = t.of.route.retry.classify(err)
 	}
-	c.mu.Lock()
+	c.lockToWork()
 	defer c.unlock()
 	if t.broken == nil {
 		c.bus.count.tried(took, !t.first.IsZero())
@@ -257,7 +291,30 @@ func (c *consumer) settle(it *item, err error, took time.Duration, now time.Time
 	c.judgeLocked(it, err, class, took, now)
 	t.of.idleLocked()
 	c.fetchingLocked(t.of)
-	return c.nextLocked(now)
+	if c.queue.Load() > 1 {
+		return nil // there are enough
+	}
+	return c.nextToWorkLocked(now)
+}
+
+// lockToWork locks mu for a goroutine that is about to take the next item, and counts those that wait for that. Where events take no time, goroutines beyond two
+// or three do nothing but wait for each other: so one that has others waiting behind it ends, and one that has none has another one started.
+func (c *consumer) lockToWork() {
+	if c.mu.TryLock() {
+		return
+	}
+	c.queue.Add(1)
+	c.mu.Lock()
+	c.queue.Add(-1)
+}
+
+// nextToWorkLocked takes the next item to try, nil if there is none. Somebody is left to take what may start beside it: who waits for mu, or a new goroutine.
+func (c *consumer) nextToWorkLocked(now time.Time) *item {
+	it := c.nextLocked(now)
+	if it != nil && c.queue.Load() == 0 {
+		c.feedLocked()
+	}
+	return it
 }
 
 // judgeLocked decides about a try's result.
@@ -268,9 +325,14 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 	switch {
 	case it.Over(): // its partition was released meanwhile
 		c.leftEndedLocked(it)
+		if tx := t.tx; err == nil && tx != nil {
+			c.afterLocked(func() { tx.drop(errGivenUp) })
+		}
 	case t.broken != nil:
 		c.probeGoneLocked(t.of.route, probe)
 		c.buryLocked(it, *t.broken)
+	case err == nil && c.txn != nil:
+		c.writeLocked(it, took, now)
 	case err == nil:
 		c.doneLocked(it, took, now)
 	case t.of.part.Stopped(): // more likely the shutdown than the event: it comes again, and no try is spent
@@ -351,6 +413,9 @@ func (c *consumer) unpark(it *item) {
 
 // afterLocked has f run when the lock is free again: hooks, logs and what takes other locks.
 func (c *consumer) afterLocked(f func()) { c.after = append(c.after, f) }
+
+// firstLocked has f run before what waits to be run.
+func (c *consumer) firstLocked(f func()) { c.after = slices.Insert(c.after, 0, f) }
 
 // unlock unlocks mu and does what was left for afterwards.
 func (c *consumer) unlock() {

@@ -161,7 +161,7 @@ type HandleOptions struct {
 	Timeout time.Duration
 	// Retry is the policy of this route; a field that it leaves zero is that of [Config.Retry]. nil: all of them.
 	Retry *RetryPolicy
-	// Order says which events wait for each other. Default: OrderByKey.
+	// Order says which events wait for each other, and for one that was given up. Default: OrderByKey.
 	Order Order
 }
 
@@ -173,6 +173,12 @@ const (
 	OrderByKey Order = iota
 	// OrderNone handles every event by itself: none waits for another, also not for one of its key that is tried again.
 	OrderNone
+	// OrderSequenced is OrderByKey also where an event is given up: its key is parked, its later events follow it among the dead letters in their order, untried,
+	// and other keys go on. [DeadLetters.Release] has the group handle them, and then go on with the key. What is parked is kept by Kafka alone: in the
+	// dead-letter topic and in [SequenceTopic], which have as many partitions as the topic, and is written in one transaction with the offset. So the
+	// subscription works in transactions, also where its handlers do not: it needs [Config.Instance] and Kafka 4.0. The topic has to have keys; an event
+	// without one, and a batch that cannot be read, park nothing.
+	OrderSequenced
 )
 
 // Handle routes the topic's events to h within a [Subscription]. opts may be nil.

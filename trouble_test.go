@@ -135,3 +135,15 @@ func TestGroupsShareWhatTheBusMayHold(t *testing.T) {
 		require.LessOrEqual(t, held, 4*1000+2000, "and what a poll brings")
 	}, kfake.SeedTopics(1, orders+".dlq.a", orders+".dlq.b", orders+".dlq.c"))
 }
+
+// Kafka does not tell whether a topic is there of which nothing is allowed. A retry topic need not be, and is named all the same.
+func TestAHiddenRetryTopicIsNamed(t *testing.T) {
+	const hidden = "topic acme.orders.retry.group: READ is not allowed"
+	inWorld(t, func(w *world) {
+		bus := w.bus(func(c *eventbus.Config) { c.SASL = plain.Auth{User: "bob", Pass: "bob"}.AsMechanism() })
+		w.run(bus, ignore, nil, nil)
+		w.until("named", func() bool { return strings.Contains(bus.Health(context.Background()).Error, hidden) })
+		require.LessOrEqual(t, w.took(), 5*time.Second)
+		require.True(t, bus.Health(context.Background()).Ready, "the topic may not be there")
+	}, user(rights{"group": toRead, orders: toRead, orders + ".dlq.group": toWrite})...)
+}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -131,7 +130,7 @@ func locked(t *testing.T) doors.Backend {
 	client := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.Dialer(net.DialContext)}
 	return doors.Backend{
 		Bus:    eventbus.Config{Brokers: cluster.ListenAddrs(), Client: client[1:]},
-		Client: client, Admin: "admin", AdminPassword: "admin-secret", TopicPrefix: "test.", Silence: 30 * time.Second,
+		Client: client, Admin: "admin", AdminPassword: "admin-secret", TopicPrefix: "test.",
 		Log: t.Logf,
 	}
 }

@@ -34,7 +34,7 @@ func (r report) write(o options) error {
 		return nil
 	}
 	if o.svg != "" {
-		picture, err := filepath.Rel(filepath.Dir(o.readme), o.svg)
+		picture, err := beside(o.readme, o.svg)
 		if err != nil {
 			return err
 		}
@@ -49,6 +49,19 @@ func (r report) write(o options) error {
 		return fmt.Errorf("%s: %w", o.readme, err)
 	}
 	return os.WriteFile(o.readme, []byte(text), 0o644) // #nosec G306 G703 -- a page for everybody, which the user names
+}
+
+// beside is a file's path as another one links to it, wherever both are named from.
+func beside(from, to string) (string, error) {
+	page, err := filepath.Abs(from)
+	if err != nil {
+		return "", err
+	}
+	file, err := filepath.Abs(to)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(filepath.Dir(page), file)
 }
 
 const beginMark, endMark = "<!-- speed: from here, internal/bench writes it -->\n", "<!-- speed: to here -->"

@@ -122,3 +122,12 @@ func TestChart(t *testing.T) {
 	require.Contains(t, chart, "200,000, 5.0 µs CPU")
 	require.Contains(t, chart, "a machine &amp; a broker")
 }
+
+// The page and the picture may be named from where the command runs.
+func TestAPageLinksToItsPicture(t *testing.T) {
+	for _, files := range [][2]string{{"../../README.md", "speed.svg"}, {"/a/README.md", "/a/internal/bench/speed.svg"}} {
+		path, err := beside(files[0], files[1])
+		require.NoError(t, err)
+		require.Equal(t, "internal/bench/speed.svg", path)
+	}
+}

@@ -61,6 +61,7 @@ func runBy(t *testing.T, b Backend, protocol eventbus.GroupProtocol) {
 		{"DeadLettersOfEveryClass", deadLettersOfEveryClass},
 		{"MissingDeadLetterTopicHoldsTheOffset", missingDeadLetterTopicHoldsTheOffset},
 		{"DeadLettersGoBack", deadLettersGoBack},
+		{"ParkedKeysOutliveTheirMember", parkedKeysOutliveTheirMember},
 		{"HostileRecordsAreDeadLettered", hostileRecordsAreDeadLettered},
 		{"ATombstoneIsDeadLettered", aTombstoneIsDeadLettered},
 		{"ManyHeadersGoRound", manyHeadersGoRound},

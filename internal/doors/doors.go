@@ -30,8 +30,6 @@ type Backend struct {
 	Admin, AdminPassword string
 	// TopicPrefix keeps what the check makes apart from others on the same cluster.
 	TopicPrefix string
-	// Silence is how long an event must not come to be called missing, where only its absence tells.
-	Silence time.Duration
 	// Log is told what has been tried.
 	Log func(format string, args ...any)
 }

@@ -20,7 +20,6 @@ type trial struct {
 	prefix         string // an operator makes topics that are not there, so each trial has others
 	list           []eventbus.Permission
 	complete       bool // with all permissions
-	silence        time.Duration
 
 	mu   sync.Mutex
 	seen map[string]int // how often a handler was done with what, by correlation id, topic and what it was
@@ -30,7 +29,7 @@ type trial struct {
 func (h *house) newTrial() *trial {
 	h.trials++
 	user := fmt.Sprintf("%s%s-%d", h.TopicPrefix, h.Name, h.trials)
-	t := &trial{house: h, user: user, password: user + "-secret", prefix: h.TopicPrefix, complete: true, silence: patience, seen: map[string]int{}}
+	t := &trial{house: h, user: user, password: user + "-secret", prefix: h.TopicPrefix, complete: true, seen: map[string]int{}}
 	if h.operates() {
 		t.prefix = fmt.Sprintf("%s%d.", h.TopicPrefix, h.trials)
 	}
@@ -43,7 +42,7 @@ func (h *house) newTrial() *trial {
 // leaveOut takes a permission from the list.
 func (t *trial) leaveOut(i int) eventbus.Permission {
 	p := t.list[i]
-	t.list, t.complete, t.silence = slices.Delete(t.list, i, i+1), false, t.Silence
+	t.list, t.complete = slices.Delete(t.list, i, i+1), false
 	return p
 }
 
@@ -228,8 +227,7 @@ func (t *trial) redriven(ctx context.Context, bus *eventbus.Bus) error {
 			return err
 		}
 		name := topic.Name()
-		err = t.await(ctx, bus, t.silence, "topic "+t.TopicPrefix+eventbus.RetryTopic(name, t.TopicPrefix+group)+" is read",
-			func() bool { return t.count(name, "redriven") == 1 })
+		err = t.await(ctx, bus, patience, "what was redriven is handled", func() bool { return t.count(name, "redriven") == 1 })
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ const (
 	NoOwnership      Bug = "no-ownership"       // no end of ownership: late results count, and are committed
 	MarkBeforeHandle Bug = "mark-before-handle" // an event counts as done before its handler has run
 	ForgetLetter     Bug = "forget-letter"      // a dead letter is not waited for; the caller's part
+	ForgetParked     Bug = "forget-parked"      // whoever takes over does not know which keys are parked; the caller's part
 )
 
 // Seed builds a mistake in.

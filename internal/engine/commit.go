@@ -28,6 +28,12 @@ func (e *Engine[T]) Commit(p *Partition[T], lineage uint32) (Commit[T], bool) {
 	return c, true
 }
 
+// Recommit has the next commit say where the partition is, though that was said before: something else depends on it. It has to have begun.
+func (e *Engine[T]) Recommit(p *Partition[T]) { p.taken, p.passed, p.said = true, true, never }
+
+// never is no number of changes.
+const never = ^uint64(0)
+
 // Committed notes that the broker has acknowledged a commit.
 func (e *Engine[T]) Committed(c Commit[T]) {
 	c.Part.committed, c.Part.said = c.Offset, c.says

@@ -107,6 +107,9 @@ func (p *Partition[T]) Rewound(offset int64) bool { return p.taken && offset < p
 // Stopped says whether Stop was called.
 func (p *Partition[T]) Stopped() bool { return p.stopped }
 
+// Owned says whether the ownership has not ended.
+func (p *Partition[T]) Owned() bool { return p.owned }
+
 // Position is the lowest offset not done; -1 before anything is known.
 func (p *Partition[T]) Position() int64 { return p.progress.Watermark() }
 
@@ -150,6 +153,12 @@ func (p *Partition[T]) Running() []*Item[T] { return p.all(running) }
 
 // Waiting returns the items that are parked or whose dead letter is on its way, by offset.
 func (p *Partition[T]) Waiting() []*Item[T] { return p.all(parked, settling) }
+
+// Items yields all items that are not over, by offset.
+func (p *Partition[T]) Items(yield func(*Item[T]) bool) {
+	for it := p.first; it != nil && yield(it); it = it.next {
+	}
+}
 
 // all returns the items in some states, by offset.
 func (p *Partition[T]) all(states ...state) []*Item[T] {

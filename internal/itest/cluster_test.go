@@ -74,6 +74,7 @@ var faults = []fault{
 	{"leader and coordinator frozen for 50 s", (*run).freezeBroker, afterFreeze, true, true},
 	{"rolling restart", (*run).roll, afterKill, true, false},
 	{"all brokers down for 60 s", (*run).killAll, afterKill, true, false},
+	{"coordinator moved every 3 s", (*run).moveCoordinator, afterKill, true, true},
 	{"members killed in mid-batch", (*run).killMembers, afterKill, false, true},
 	{"members joining and leaving every second", (*run).churn, afterKill, false, true},
 	{"connections to one broker cut for 20 s", (*run).cut, afterKill, true, false},
@@ -151,6 +152,9 @@ type run struct {
 	t          *testing.T
 	fault      fault
 	byGroup    eventbus.GroupProtocol
+	copies     bool // its members copy in transactions
+	sequenced  bool // and keys are parked, and released
+	parked     releases
 	topic      string
 	group      string
 	dir        string // of its ledgers
@@ -226,9 +230,13 @@ func (r *run) prepare() {
 	require.NoError(r.t, err)
 	defer func() { require.NoError(r.t, shutdown(bus)) }()
 	topic := jobTopic(r.topic)
-	sub := eventbus.Subscription{Group: r.group, Routes: []eventbus.Route{topic.Handle((&handler{}).try, nil)}}
+	opts := &eventbus.HandleOptions{}
+	if r.sequenced {
+		opts.Order = eventbus.OrderSequenced
+	}
+	sub := eventbus.Subscription{Group: r.group, Routes: []eventbus.Route{topic.Handle((&handler{}).try, opts)}}
 	eventually(r.t, time.Minute, "the topics are there", func(ctx context.Context) bool {
-		return bus.EnsureTopics(ctx, sub.Topics()...) == nil
+		return bus.EnsureTopics(ctx, append(sub.Topics(), jobTopic(copyTopic(r.topic)))...) == nil
 	})
 	if r.byGroup != eventbus.ProtocolConsumer {
 		return
@@ -266,7 +274,7 @@ func (r *run) startVia(member bool, proxies []*proxy) *process {
 	}
 	return startProcess(r.t, role{
 		Member: member, Name: name, Number: r.started, Ledger: r.path(name), Brokers: r.brokers, Via: via, Topic: r.topic, Group: r.group,
-		ByGroup: r.byGroup, Rate: rate,
+		ByGroup: r.byGroup, Rate: rate, Copies: r.copies, Sequenced: r.sequenced,
 	})
 }
 

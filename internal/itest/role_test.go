@@ -23,16 +23,18 @@ import (
 
 // role says what a child does.
 type role struct {
-	Member  bool // of the group; else it publishes
-	Name    string
-	Number  int // of the child, from 1
-	Ledger  string
-	Brokers []string
-	Via     map[string]string // brokers' addresses that are reached through others
-	Topic   string
-	Group   string
-	ByGroup eventbus.GroupProtocol
-	Rate    int // events a second
+	Member    bool // of the group; else it publishes
+	Name      string
+	Number    int // of the child, from 1
+	Ledger    string
+	Brokers   []string
+	Via       map[string]string // brokers' addresses that are reached through others
+	Topic     string
+	Group     string
+	ByGroup   eventbus.GroupProtocol
+	Rate      int  // events a second
+	Copies    bool // it handles in transactions, and publishes each event anew
+	Sequenced bool // and parks keys; some events are given up by chance
 }
 
 // job is the load's event.
@@ -74,7 +76,7 @@ func playRole(text string) error {
 
 func (r role) config(hooks eventbus.Hooks, client ...kgo.Opt) eventbus.Config {
 	return eventbus.Config{
-		Service: r.Name, Brokers: r.Brokers, Hooks: []eventbus.Hooks{hooks}, Client: append(client, kgo.Dialer(r.dial)),
+		Service: r.Name, Instance: "only", Brokers: r.Brokers, Hooks: []eventbus.Hooks{hooks}, Client: append(client, kgo.Dialer(r.dial)),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 }
@@ -171,9 +173,14 @@ func (r role) handle(ctx context.Context, b *book) error {
 	if err != nil {
 		return err
 	}
-	route := jobTopic(r.Topic).Handle(h.try, &eventbus.HandleOptions{
-		Timeout: 4 * time.Second, Retry: &eventbus.RetryPolicy{Initial: 20 * time.Millisecond},
-	})
+	opts := &eventbus.HandleOptions{Timeout: 4 * time.Second, Retry: &eventbus.RetryPolicy{Initial: 20 * time.Millisecond}}
+	route := jobTopic(r.Topic).Handle(h.try, opts)
+	if r.Sequenced {
+		opts.Order = eventbus.OrderSequenced
+	}
+	if r.Copies {
+		route = jobTopic(r.Topic).HandleTx(r.copies(jobTopic(copyTopic(r.Topic))), opts)
+	}
 	if err := bus.Run(ctx, eventbus.Subscription{
 		Group: r.Group, Routes: []eventbus.Route{route}, Protocol: r.ByGroup, SessionTimeout: sessionTimeout, DrainTimeout: 2 * time.Second,
 		RebalanceTimeout: 15 * time.Second,
@@ -225,4 +232,28 @@ func perform(ctx context.Context, id string, attempt int) (ledger.Result, error)
 		return ledger.Failed, errSometimes
 	}
 	return ledger.OK, nil
+}
+
+// copies publishes each event anew and takes its time. It fails as try does.
+func (r role) copies(to *eventbus.Topic[job]) eventbus.TxHandler[job] {
+	interval := copyInterval
+	if r.Sequenced {
+		interval *= 4 // there are fewer
+	}
+	return func(ctx context.Context, tx *eventbus.Tx, e *eventbus.BaseEvent[job]) error {
+		if r.Sequenced && e.Payload.N%100 == 7 && rand.N(2) == 0 {
+			return eventbus.Permanent(errSometimes) // it may be handled when it is released
+		}
+		if err := tx.Publish(ctx, to.New(e.Payload)); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(rand.N(2 * interval)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		d, _ := eventbus.DeliveryFrom(ctx)
+		_, err := perform(ctx, e.EventID, d.Attempt)
+		return err
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -96,7 +97,7 @@ func TestLockedDoors(t *testing.T) {
 				Bus:    eventbus.Config{Brokers: s.login, TLS: encrypted},
 				Client: []kgo.Opt{kgo.SeedBrokers(s.login...), kgo.DialTLSConfig(encrypted)},
 				Admin:  "admin", AdminPassword: "admin-secret", TopicPrefix: "doors-" + uuid.NewString()[:8] + ".",
-				Silence: 15 * time.Second, Log: t.Logf,
+				Log: t.Logf,
 			}, p)
 			require.NoError(t, err)
 		})
@@ -235,6 +236,54 @@ func TestLockedDoorsAreNamed(t *testing.T) {
 			require.Contains(t, health.Error, test.want)
 			require.NotContains(t, health.Error, canary)
 			require.False(t, health.Ready)
+		})
+	}
+}
+
+// TestForbiddenIsNamed has users of no rights, and of all but those on their group, who get in: each hears within 5 s what is forbidden.
+func TestForbiddenIsNamed(t *testing.T) {
+	s := secureBrokers(t)
+	name := "forbidden-" + uuid.NewString()[:8]
+	topic := eventbus.NewTopic[map[string]any](name, nil)
+	sub := eventbus.Subscription{Group: name, FailFast: true, Routes: []eventbus.Route{
+		topic.Handle(func(context.Context, *eventbus.BaseEvent[map[string]any]) error { return nil }, nil),
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	boss := start(t, eventbus.Config{Brokers: s.login, TLS: s.tls(t), SASL: password("admin")})
+	require.NoError(t, boss.EnsureTopics(ctx, sub.Topics()...))
+	admin, err := kgo.NewClient(kgo.SeedBrokers(s.login...), kgo.DialTLSConfig(s.tls(t)), kgo.SASL(password("admin")))
+	require.NoError(t, err)
+	defer admin.Close()
+	known := name + "-known"
+	for _, p := range (eventbus.Access{Handles: []eventbus.Subscription{sub}}).Permissions("") {
+		if p.Resource == "group" {
+			continue
+		}
+		acl, err := p.ACL("User:" + known)
+		require.NoError(t, err)
+		created, err := kadm.NewClient(admin).CreateACLs(ctx, acl)
+		require.NoError(t, err)
+		require.NoError(t, created[0].Err)
+	}
+	as := func(user string) *eventbus.Bus {
+		return start(t, eventbus.Config{Brokers: s.login, TLS: s.tls(t), SASL: eventbus.OAuthBearer(
+			func(context.Context) (eventbus.Secret, error) { return token(user, time.Hour), nil })})
+	}
+	stranger, knowing := as(name+"-stranger"), as(known)
+	for what, test := range map[string]struct {
+		call func() error
+		want string
+	}{
+		"a topic to publish to": {func() error { return stranger.Publish(ctx, topic.New(map[string]any{"a": "b"})) }, "topic " + name + ": TOPIC_AUTHORIZATION_FAILED"},
+		"a topic to handle":     {func() error { return stranger.Run(ctx, sub) }, "topic " + name + ": TOPIC_AUTHORIZATION_FAILED"},
+		"a group":               {func() error { return knowing.Run(ctx, sub) }, "group " + name + ": GROUP_AUTHORIZATION_FAILED"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			began := time.Now()
+			err := test.call()
+			require.LessOrEqual(t, time.Since(began), 5*time.Second)
+			require.ErrorContains(t, err, test.want)
 		})
 	}
 }

@@ -58,7 +58,8 @@ func (w *groupWatch) sample(ctx context.Context) {
 	}
 	asking, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	offsets, err := w.admin.FetchOffsets(asking, w.group)
+	// a coordinator that has just taken over would tell of older commits than the one before did
+	offsets, err := w.admin.FetchOffsets(kadm.RequireStable(asking), w.group)
 	if err != nil {
 		w.client.ForceMetadataRefresh() // an idle client asks a frozen coordinator for as long as its metadata has it
 		return

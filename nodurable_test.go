@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package eventbus_test
+
+const durableLocks = false
