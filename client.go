@@ -11,6 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
+// ClientOptions returns what franz-go needs to connect as the bus does: brokers, TLS, login, the dialer and [Config.Client]. It is for a client of
+// your own, such as a kadm.Client; the slice is the caller's. A connection of that client that fails counts in [Bus.Health].
+func (b *Bus) ClientOptions() []kgo.Opt { return b.clientOptions() }
+
 // clientOptions are those of every connection; what a promise rests on comes after the user's.
 func (b *Bus) clientOptions() []kgo.Opt {
 	opts := []kgo.Opt{

@@ -226,6 +226,12 @@ func (t *Topic[T]) Decode(value []byte) (*BaseEvent[T], error) {
 	return t.typed(raw)
 }
 
+// DecodeRaw is [Topic.Decode] for who does not know the payload's type: it stays JSON, which is shown to a person only through Redact.
+func (s *topicSpec) DecodeRaw(value []byte) (*RawEvent, error) {
+	raw, _, err := decodeEvent(s, value)
+	return raw, err
+}
+
 func (t *Topic[T]) typed(raw *RawEvent) (*BaseEvent[T], error) {
 	e := &BaseEvent[T]{}
 	return e, t.fill(e, raw)

@@ -1,0 +1,389 @@
+package look
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TailOptions say what [Cluster.Tail] reads. Its zero value reads what is there of all topics, from their beginnings.
+type TailOptions struct {
+	Topics []string  // names, or patterns of path.Match; none: all
+	Since  time.Time // from the records of then on, by their timestamps; zero: from the beginning
+	Last   int       // at most so many records of each partition, the last ones; 0: all
+	New    bool      // only what comes from now on
+	Follow bool      // goes on at the ends, also with topics and partitions that are new, until ctx ends; else it stops at the ends that it found
+	Filter Filter
+	// Trouble, if not nil, is told what cannot be read; reading goes on with what can.
+	Trouble func(error)
+	// contains leaves out records whose value does not have these bytes: cheaper than a Filter.
+	contains []byte
+}
+
+// ErrNoTopic is wrapped where no topic has a name.
+var ErrNoTopic = errors.New("there is no such topic")
+
+type place struct {
+	topic     string // Kafka's name
+	partition int32
+}
+
+// tail is a reading.
+type tail struct {
+	c      *Cluster
+	opts   TailOptions
+	client *kgo.Client
+	open   map[place]int64 // where each stops; following: nothing to stop at
+	seen   map[place]bool
+	got    time.Time // when records last came
+	looked time.Time // when topics were last looked for
+}
+
+const (
+	lookEvery  = 3 * time.Second // for new topics, or for what became of those that give nothing
+	fetchBytes = 8 << 20
+)
+
+// Tail gives each the events that opts mean, in the order of their offsets within a partition, and by time within what comes at once, until each returns
+// false, all is read, or ctx ends, which is no error where it follows. Only what is committed counts.
+func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) bool) error {
+	if err := opts.Filter.Check(); err != nil {
+		return err
+	}
+	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}}
+	starts, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	t.client, err = kgo.NewClient(append(c.bus.ClientOptions(),
+		kgo.ConsumePartitions(starts),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the last record before an end may be a transaction's marker
+		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxWait(500*time.Millisecond),
+	)...)
+	if err != nil {
+		return err
+	}
+	defer t.client.Close()
+	return t.read(ctx, each)
+}
+
+func (t *tail) begin(ctx context.Context) (map[string]map[int32]kgo.Offset, error) {
+	for _, name := range t.opts.Topics {
+		if _, err := path.Match(name, ""); err != nil {
+			return nil, fmt.Errorf("topic %q: not a name or a pattern such as dreamscape.payment.*", name)
+		}
+	}
+	starts, err := ask(ctx, t.c, t.places)
+	if err != nil {
+		return nil, err
+	}
+	t.got, t.looked = time.Now(), time.Now()
+	return starts, nil
+}
+
+// places finds partitions that are not read yet, and from where they are to be.
+func (t *tail) places(ctx context.Context) (map[string]map[int32]kgo.Offset, error) {
+	details, err := t.c.admin.ListTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := t.wanted(details)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	from, to, err := t.limits(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	starts := map[string]map[int32]kgo.Offset{}
+	first := len(t.seen) == 0 && t.looked.IsZero()
+	to.Each(func(end kadm.ListedOffset) {
+		at := place{end.Topic, end.Partition}
+		start, ok := from.Lookup(end.Topic, end.Partition)
+		if !ok || t.seen[at] {
+			return
+		}
+		if err := cmp.Or(start.Err, end.Err); err != nil {
+			t.trouble(fmt.Errorf("topic %s, partition %d: %w", end.Topic, end.Partition, err))
+			return
+		}
+		t.seen[at] = true
+		switch {
+		case t.opts.New && first, start.Offset < 0, start.Offset > end.Offset:
+			start.Offset = end.Offset
+		case t.opts.Last > 0:
+			start.Offset = max(start.Offset, end.Offset-int64(t.opts.Last))
+		}
+		if !t.opts.Follow && start.Offset >= end.Offset {
+			return
+		}
+		t.open[at] = end.Offset
+		if starts[end.Topic] == nil {
+			starts[end.Topic] = map[int32]kgo.Offset{}
+		}
+		starts[end.Topic][end.Partition] = kgo.NewOffset().At(start.Offset)
+	})
+	return starts, nil
+}
+
+// wanted returns Kafka's names of the topics that are meant.
+func (t *tail) wanted(details kadm.TopicDetails) ([]string, error) {
+	names := map[string]bool{}
+	for _, pattern := range cmpOr(t.opts.Topics, []string{"*"}) {
+		found := false
+		for full, d := range details {
+			name, ours := strings.CutPrefix(full, t.c.prefix)
+			if !ours || name != pattern && (d.IsInternal || strings.HasPrefix(name, "__")) || !like(pattern, name) {
+				continue
+			}
+			found = true
+			if d.Err != nil {
+				return nil, fmt.Errorf("topic %s: %w", name, d.Err)
+			}
+			names[full] = like(t.opts.Filter.Topic, name)
+		}
+		if !found && pattern != "*" && t.looked.IsZero() {
+			return nil, fmt.Errorf("topic %s: %w", pattern, ErrNoTopic)
+		}
+	}
+	var wanted []string
+	for name, passes := range names {
+		if passes {
+			wanted = append(wanted, name)
+		}
+	}
+	slices.Sort(wanted)
+	return wanted, nil
+}
+
+func cmpOr(names, otherwise []string) []string {
+	if len(names) == 0 {
+		return otherwise
+	}
+	return names
+}
+
+func (t *tail) limits(ctx context.Context, names []string) (from, to kadm.ListedOffsets, err error) {
+	if t.opts.Since.IsZero() {
+		from, err = t.c.admin.ListStartOffsets(ctx, names...)
+	} else {
+		from, err = t.c.admin.ListOffsetsAfterMilli(ctx, t.opts.Since.UnixMilli(), names...)
+	}
+	if err != nil && len(from) == 0 {
+		return nil, nil, err
+	}
+	to, err = t.c.admin.ListCommittedOffsets(ctx, names...)
+	if err != nil && len(to) == 0 {
+		return nil, nil, err
+	}
+	return from, to, nil
+}
+
+func (t *tail) trouble(err error) {
+	if t.opts.Trouble != nil {
+		t.opts.Trouble(err)
+	}
+}
+
+func (t *tail) read(ctx context.Context, each func(Event) bool) error {
+	for t.opts.Follow || len(t.open) > 0 {
+		within, cancel := context.WithTimeout(ctx, lookEvery)
+		fetches := t.client.PollRecords(within, 10_000)
+		cancel()
+		if ctx.Err() != nil {
+			if t.opts.Follow {
+				return nil
+			}
+			return context.Cause(ctx)
+		}
+		if err := t.refusals(fetches); err != nil {
+			return err
+		}
+		if !t.hand(fetches, each) {
+			return nil
+		}
+		if err := t.lookAgain(ctx, fetches.NumRecords()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusals tells of partitions that cannot be read, and closes them.
+func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || topic == "" {
+			return
+		}
+		err = fmt.Errorf("topic %s, partition %d: %w", strings.TrimPrefix(topic, t.c.prefix), partition, err)
+		if code := (*kerr.Error)(nil); errors.As(err, &code) && code.Retriable {
+			return
+		}
+		t.trouble(err)
+		at := place{topic, partition}
+		delete(t.open, at)
+		t.client.RemoveConsumePartitions(map[string][]int32{topic: {partition}})
+		if errors.Is(err, kerr.TopicAuthorizationFailed) {
+			refused = err
+		}
+	})
+	return refused
+}
+
+// hand gives each what came, by time.
+func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
+	var events []Event
+	for r := range fetches.RecordsAll() {
+		at := place{r.Topic, r.Partition}
+		end, reading := t.open[at]
+		if !reading || !t.opts.Follow && r.Offset >= end {
+			continue
+		}
+		if !t.opts.Follow && r.Offset+1 >= end {
+			delete(t.open, at)
+			t.client.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
+		}
+		if r.Attrs.IsControl() || len(t.opts.contains) > 0 && !bytes.Contains(r.Value, t.opts.contains) {
+			continue
+		}
+		if e := t.c.event(r); t.opts.Filter.Passes(&e) {
+			events = append(events, e)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	for _, e := range events {
+		if !each(e) {
+			return false
+		}
+	}
+	return true
+}
+
+// lookAgain finds new topics where the reading follows, and what was deleted meanwhile where it does not.
+func (t *tail) lookAgain(ctx context.Context, got int) error {
+	now := time.Now()
+	if got > 0 {
+		t.got = now
+	}
+	if now.Sub(t.looked) < lookEvery || !t.opts.Follow && now.Sub(t.got) < lookEvery {
+		return nil
+	}
+	t.looked = now
+	if t.opts.Follow {
+		starts, err := ask(ctx, t.c, t.places)
+		if err == nil && len(starts) > 0 {
+			t.client.AddConsumePartitions(starts)
+		}
+		return nil // a broker that is away is waited for
+	}
+	return t.closeDeleted(ctx)
+}
+
+func (t *tail) closeDeleted(ctx context.Context) error {
+	topics := map[string]bool{}
+	for at := range t.open {
+		topics[at.topic] = true
+	}
+	names := make([]string, 0, len(topics))
+	for name := range topics {
+		names = append(names, name)
+	}
+	starts, err := ask(ctx, t.c, func(ctx context.Context) (kadm.ListedOffsets, error) { return t.c.admin.ListStartOffsets(ctx, names...) })
+	if err != nil {
+		return err
+	}
+	for at, end := range t.open {
+		start, there := starts.Lookup(at.topic, at.partition)
+		if !there || start.Err != nil || start.Offset >= end {
+			delete(t.open, at)
+		}
+	}
+	return nil
+}
+
+// Trail is what has one correlation id.
+type Trail struct {
+	Correlation string
+	Steps       []Step
+}
+
+// Step is an event of a trail.
+type Step struct {
+	Event
+	After   time.Duration // since the first
+	Depth   int           // how many events of the trail caused it, one after the other
+	Handled []string      // groups that have passed it
+	Waiting []string      // groups that have not yet
+}
+
+// Trail finds the events of a correlation id, dead letters and redriven ones included, in the topics that pass, from since on; in the order of their
+// times, and what an event caused behind it.
+func (c *Cluster) Trail(ctx context.Context, correlation string, opts TailOptions) (Trail, error) {
+	if correlation == "" {
+		return Trail{}, errors.New("correlation id: expected one")
+	}
+	opts.Filter.Correlation, opts.contains, opts.Follow = correlation, []byte(correlation), false
+	trail := Trail{Correlation: correlation}
+	err := c.Tail(ctx, opts, func(e Event) bool {
+		trail.Steps = append(trail.Steps, Step{Event: e})
+		return len(trail.Steps) < maxSteps
+	})
+	if err != nil || len(trail.Steps) == 0 {
+		return trail, err
+	}
+	trail.order()
+	groups, err := c.Groups(ctx)
+	if err != nil {
+		return trail, err
+	}
+	for i := range trail.Steps {
+		trail.Steps[i].passed(groups)
+	}
+	return trail, nil
+}
+
+const maxSteps = 10_000
+
+func (t *Trail) order() {
+	slices.SortStableFunc(t.Steps, func(a, b Step) int { return a.Time.Compare(b.Time) })
+	first, depths := t.Steps[0].Time, map[string]int{}
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		s.After = s.Time.Sub(first)
+		if above, ok := depths[s.CausationID]; ok && s.CausationID != "" {
+			s.Depth = above + 1
+		}
+		if _, ok := depths[s.EventID]; !ok {
+			depths[s.EventID] = s.Depth
+		}
+	}
+}
+
+// passed finds the groups that read the step's topic.
+func (s *Step) passed(groups []Group) {
+	for _, g := range groups {
+		for _, p := range g.Partitions {
+			if p.Topic != s.Topic || p.Partition != s.Partition || p.Committed < 0 {
+				continue
+			}
+			if p.Committed > s.Offset {
+				s.Handled = append(s.Handled, g.Name)
+			} else {
+				s.Waiting = append(s.Waiting, g.Name)
+			}
+		}
+	}
+}
