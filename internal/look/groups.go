@@ -19,8 +19,8 @@ type Group struct {
 	State      string           `json:"state"`    // Kafka's word, such as Stable or Empty
 	Protocol   string           `json:"protocol"` // "classic" or "consumer" (KIP-848)
 	Members    []Member         `json:"members"`
-	Partitions []GroupPartition `json:"partitions"`       // those with a committed offset or a member, by topic and number
-	Lag        int64            `json:"lag"`              // in records
+	Partitions []GroupPartition `json:"partitions"`        // those with a committed offset or a member, by topic and number
+	Lag        int64            `json:"lag"`               // in records
 	Problem    string           `json:"problem,omitempty"` // why some of it is not known
 }
 

@@ -120,7 +120,7 @@ type Topic struct {
 	Name        string
 	Partitions  int
 	Replication int
-	Records     int64 // from the beginnings to the ends, with what compaction or transactions left as gaps
+	Records     int64  // from the beginnings to the ends, with what compaction or transactions left as gaps
 	EventType   string // "" where the topic is not declared
 	Letters     bool   // its name is that of a dead-letter topic
 	Source      string // of dead letters and retry topics: the topic that their records were of

@@ -301,7 +301,9 @@ func (t *tail) closeDeleted(ctx context.Context) error {
 	for name := range topics {
 		names = append(names, name)
 	}
-	starts, err := ask(ctx, t.c, func(ctx context.Context) (kadm.ListedOffsets, error) { return t.c.admin.ListStartOffsets(ctx, names...) })
+	starts, err := ask(ctx, t.c, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return t.c.admin.ListStartOffsets(ctx, names...)
+	})
 	if err != nil {
 		return err
 	}
