@@ -74,7 +74,7 @@ func DeliveryForTest(t AnyTopic, retry bool, r *kgo.Record) (Delivery, *kgo.Reco
 
 // SendBackForTest is the record that a redrive makes of a dead letter.
 func SendBackForTest(r *kgo.Record, topic, group string) *kgo.Record {
-	return newLetter(r, nil).sendBack(topic, group)
+	return newLetter(r, nil).again(topic, group)
 }
 
 // InflateForTest decompresses a batch as consumers do, and says what it weighs.

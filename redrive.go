@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +38,8 @@ type RedriveOptions struct {
 	// Sequences sends also letters that were parked with their key ([OrderSequenced]), out of their order: such as those that a release has skipped, or those of
 	// a route that parks no keys any longer. Default: false, which leaves them alone and counts them as skipped.
 	Sequences bool
+	// Progress, if not nil, is told how far it is, from time to time; the report is the callee's. It must be quick.
+	Progress func(RedriveReport)
 }
 
 const (
@@ -117,7 +120,7 @@ func (d *DeadLetters) Redrive(ctx context.Context, opts RedriveOptions) (Redrive
 	}
 	r := &redrive{
 		letters: d, opts: opts, token: "eventbus redrive " + uuid.NewString(), pace: pace{every: time.Second / time.Duration(opts.Rate)},
-		report: RedriveReport{DryRun: !opts.Send, Cursor: d.name + cursorInfix + opts.Name},
+		report: RedriveReport{DryRun: !opts.Send, Cursor: d.name + cursorInfix + opts.Name}, out: sendBack{bus: d.bus, topic: d.retry},
 	}
 	leave, err := d.bus.busy()
 	if err != nil {
@@ -161,22 +164,8 @@ type redrive struct {
 	// Of the partition that is being read:
 	at      *RedrivePartition
 	reached int64 // the first offset that was not looked at
-	flying  []flyingLetter
-	bytes   int // of them
-	settled time.Time
+	out     sendBack
 }
-
-// flyingLetter is sent and not acknowledged.
-type flyingLetter struct {
-	offset int64
-	result chan error
-}
-
-// The cursor moves after so many letters, after so long, and before more than letterWindow would fly.
-const (
-	settleLetters = 100
-	settleEvery   = time.Second
-)
 
 func (r *redrive) run(ctx context.Context) error {
 	d := r.letters
@@ -193,7 +182,7 @@ func (r *redrive) run(ctx context.Context) error {
 		return err
 	}
 	for i, s := range spans {
-		r.at, r.reached, r.settled = &r.report.Partitions[i], s.start, time.Now()
+		r.at, r.reached, r.out.settled = &r.report.Partitions[i], s.start, time.Now()
 		if err := r.partition(ctx, s); err != nil {
 			return fmt.Errorf("partition %d: %w", s.partition, err)
 		}
@@ -224,7 +213,7 @@ func (r *redrive) take(ctx context.Context, l Letter) error {
 		}
 	}
 	r.reached = l.Offset + 1
-	if len(r.flying) < settleLetters && time.Since(r.settled) < settleEvery {
+	if !r.out.due() {
 		return nil
 	}
 	return r.settle(ctx)
@@ -282,23 +271,21 @@ func (l Letter) bare() bool {
 }
 
 func (r *redrive) send(ctx context.Context, l Letter) error {
-	d, f := r.letters, flyingLetter{offset: l.Offset, result: make(chan error, 1)}
+	d := r.letters
 	l.Topic = cmp.Or(l.Topic, d.topic)
-	record := l.sendBack(d.retry, d.group)
-	if r.bytes > 0 && r.bytes+recordBytes(record) > letterWindow { // what flies at once is one batch, which must not be too large
+	record := l.again(d.retry, d.group)
+	if r.out.crowded(record) {
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
 	}
-	r.flying, r.bytes = append(r.flying, f), r.bytes+recordBytes(record)
-	// One that flies cannot be called back: its ctx never ends.
-	d.bus.letters.Produce(context.WithoutCancel(ctx), record, func(_ *kgo.Record, err error) { f.result <- err })
+	r.out.send(ctx, l.Offset, record)
 	return nil
 }
 
-// sendBack is the letter as its group gets it again, in the partition of the original where the retry topic has it. It has a time of its
+// again is the letter as its group gets it again, in the partition of the original where the retry topic has it. It has a time of its
 // own: the original's could be so old that the retry topic deletes it at once.
-func (l Letter) sendBack(topic, group string) *kgo.Record {
+func (l Letter) again(topic, group string) *kgo.Record {
 	at := l.Timestamp
 	if at.IsZero() {
 		at = l.Record.Timestamp
@@ -317,23 +304,15 @@ func (l Letter) sendBack(topic, group string) *kgo.Record {
 // settle waits for the letters that fly and moves the cursor past those that are acknowledged, up to the first that is not.
 func (r *redrive) settle(ctx context.Context) error {
 	if r.report.DryRun {
-		r.at.Next = r.reached
+		r.at.Next, r.out.settled = r.reached, time.Now()
+		r.tell()
 		return nil
 	}
+	defer r.tell()
 	ctx, cancel := outlast(ctx, commitTimeout)
 	defer cancel()
-	reached, failed := r.reached, error(nil)
-	for _, f := range r.flying {
-		err := f.await(ctx) // also of those behind one that failed: what flies on would be written after the next call has begun
-		switch {
-		case failed != nil:
-		case err != nil:
-			reached, failed = f.offset, fmt.Errorf("offset %d: not acknowledged by %s: %w", f.offset, r.letters.retry, err)
-		default:
-			r.report.Sent++
-		}
-	}
-	r.flying, r.bytes, r.settled = nil, 0, time.Now()
+	reached, sent, failed := r.out.settle(ctx, r.reached)
+	r.report.Sent += sent
 	if failed != nil {
 		r.reached = reached // nothing passes a letter that is not acknowledged
 	}
@@ -347,13 +326,14 @@ func (r *redrive) settle(ctx context.Context) error {
 	return failed
 }
 
-func (f flyingLetter) await(ctx context.Context) error {
-	select {
-	case err := <-f.result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+// tell says how far it is.
+func (r *redrive) tell() {
+	if r.opts.Progress == nil {
+		return
 	}
+	report := r.report
+	report.Left, report.Partitions = slices.Clone(report.Left), slices.Clone(report.Partitions)
+	r.opts.Progress(report)
 }
 
 // outlast returns a ctx that ends some time after another one.

@@ -57,7 +57,7 @@ func (c *Cluster) event(r *kgo.Record) Event {
 		Topic: strings.TrimPrefix(r.Topic, c.prefix), Partition: r.Partition, Offset: r.Offset, Time: r.Timestamp.UTC(),
 		Key: shownText(r.Key), Size: len(r.Value), Headers: headers(r.Headers),
 	}
-	source, group, letters := besides(e.Topic)
+	source, group, letters := c.besides(e.Topic)
 	e.Group = group
 	if letters {
 		if l, err := eventbus.ParseDeadLetter(r); err == nil {

@@ -163,7 +163,7 @@ func (c *Cluster) Topics(ctx context.Context) ([]Topic, error) {
 
 func (c *Cluster) describe(name string, d kadm.TopicDetail, starts, ends map[int32]kadm.ListedOffset) Topic {
 	t := Topic{Name: strings.TrimPrefix(name, c.prefix), Partitions: len(d.Partitions), Replication: d.Partitions.NumReplicas()}
-	t.Source, t.Group, t.Letters = besides(t.Name)
+	t.Source, t.Group, t.Letters = c.besides(t.Name)
 	if known, ok := c.known[t.Name]; ok {
 		t.EventType = known.EventType()
 	}
@@ -179,6 +179,12 @@ func (c *Cluster) describe(name string, d kadm.TopicDetail, starts, ends map[int
 		t.Records += max(0, end.Offset-start.Offset)
 	}
 	return t
+}
+
+// besides is [besides], and the group without the prefix.
+func (c *Cluster) besides(name string) (source, group string, letters bool) {
+	source, group, letters = besides(name)
+	return source, strings.TrimPrefix(group, c.prefix), letters
 }
 
 // besides says what a topic stands beside, by its name: see [eventbus.DeadLetterTopic] and [eventbus.RetryTopic]. Other libraries' dead letters have names
@@ -202,7 +208,7 @@ func besides(name string) (source, group string, letters bool) {
 // Letters returns access to the dead letters of a topic, which is one of those that [Cluster.Topics] has found. source is the topic whose letters they are;
 // with group "" they can be looked at and purged, not redriven.
 func (c *Cluster) Letters(name string) (*eventbus.DeadLetters, error) {
-	source, group, _ := besides(name)
+	source, group, _ := c.besides(name)
 	if source == "" || group == "" {
 		return c.bus.DeadLettersIn(c.prefix+name, nil, "")
 	}
