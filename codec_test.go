@@ -407,3 +407,24 @@ func TestNoVerbPrintsAPayload(t *testing.T) {
 	require.NotContains(t, log.String(), "canary")
 	require.Contains(t, log.String(), e.EventID)
 }
+
+func TestNewJSONMakesAnEventOfText(t *testing.T) {
+	e, err := eventbus.UserCreated.NewJSON([]byte(`{"userId":"u-1","email":"ada@example.com"}`))
+	require.NoError(t, err)
+	created, ok := e.(*eventbus.BaseEvent[eventbus.UserCreatedPayload])
+	require.True(t, ok)
+	require.Equal(t, "u-1", created.Payload.UserID)
+	require.Equal(t, "user.created", created.EventType)
+	require.NotEmpty(t, created.EventID)
+	for text, want := range map[string]string{
+		`{"userId":"u-1","user_name":"ada"}`: "has a field that its type does not have",
+		`{"userId":1}`:                       "a JSON number does not fit into Go's string",
+		`{"userId":"u-1","userId":"u-2"}`:    "undecodable",
+		`{`:                                  "undecodable",
+	} {
+		_, err := eventbus.UserCreated.NewJSON([]byte(text))
+		require.ErrorContains(t, err, want, text)
+	}
+	_, err = eventbus.NewTopic[json.RawMessage]("any", nil).NewJSON([]byte(`{"n":1.50}`))
+	require.NoError(t, err)
+}

@@ -3,7 +3,8 @@ package eventbus
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
+	stdjson "encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"github.com/dreamscape/eventbus/internal/onepass"
@@ -140,6 +142,22 @@ func (t *Topic[T]) New(payload T) *BaseEvent[T] {
 	}
 }
 
+// NewJSON is New for a payload that is JSON, such as one that a person has typed. The error says that it is not strict JSON, not of the payload's type, or
+// has a field that the type does not have and that would be lost; [Bus.Publish] checks the schema.
+func (t *Topic[T]) NewJSON(payload []byte) (AnyEvent, error) {
+	if _, err := parseJSON(payload); err != nil {
+		return nil, err
+	}
+	e := t.New(*new(T))
+	if err := t.codec.read(payload, &e.Payload); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(payload, new(T), t.codec.from, json.RejectUnknownMembers(true)); err != nil && errors.Is(err, json.ErrUnknownName) {
+		return nil, fmt.Errorf("topic %s: the payload has a field that its type does not have: %w", t.name, err)
+	}
+	return e, nil
+}
+
 // newEventID returns a UUID of version 7 (RFC 9562 section 5.7, with the clock's precision in rand_a as by section 6.2, method 3). It has to be unique,
 // not secret: the kernel's randomness, and one clock for all threads, which google/uuid has, cost more than the rest of New.
 func newEventID(now time.Time) (id uuid.UUID) {
@@ -247,4 +265,4 @@ func (t *Topic[T]) fill(e *BaseEvent[T], raw *RawEvent) error {
 }
 
 // RawEvent is an event whose payload is still JSON: what middleware sees. The payload is shared; do not change it.
-type RawEvent = BaseEvent[json.RawMessage]
+type RawEvent = BaseEvent[stdjson.RawMessage]

@@ -51,6 +51,9 @@ type Header struct {
 // maxShownValue bounds what is shown of a value that is no JSON.
 const maxShownValue = 64 << 10
 
+// Event shows a record of the cluster that was read by other means, such as a dead letter's.
+func (c *Cluster) Event(r *kgo.Record) Event { return c.event(r) }
+
 // event reads a record. The envelope is read also where the payload breaks its schema: a person wants to see just that.
 func (c *Cluster) event(r *kgo.Record) Event {
 	e := Event{

@@ -332,7 +332,7 @@ type Step struct {
 }
 
 // Trail finds the events of a correlation id, dead letters and redriven ones included, in the topics that pass, from since on; in the order of their
-// times, and what an event caused behind it.
+// times, and what an event caused behind it. With an error it has what was found until then.
 func (c *Cluster) Trail(ctx context.Context, correlation string, opts TailOptions) (Trail, error) {
 	if correlation == "" {
 		return Trail{}, errors.New("correlation id: expected one")
@@ -343,10 +343,12 @@ func (c *Cluster) Trail(ctx context.Context, correlation string, opts TailOption
 		trail.Steps = append(trail.Steps, Step{Event: e})
 		return len(trail.Steps) < maxSteps
 	})
+	if len(trail.Steps) > 0 {
+		trail.order()
+	}
 	if err != nil || len(trail.Steps) == 0 {
 		return trail, err
 	}
-	trail.order()
 	groups, err := c.Groups(ctx)
 	if err != nil {
 		return trail, err
