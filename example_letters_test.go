@@ -107,6 +107,22 @@ func ExampleDeadLetters_Redrive() {
 	// <nil>
 }
 
+// What was handled wrongly is handled once more.
+func ExampleBus_Replay() {
+	bus, end := deadLettered(2)
+	defer end()
+	ctx := context.Background()
+	opts := eventbus.ReplayOptions{Since: time.Now().Add(-time.Hour)}
+	report, err := bus.Replay(ctx, eventbus.UserCreated, "auth", opts) // a dry run: it sends nothing
+	fmt.Println("would send:", report.Sent, err)
+	opts.Send = true
+	report, err = bus.Replay(ctx, eventbus.UserCreated, "auth", opts) // 100 a second; each call sends anew
+	fmt.Println("sent:", report.Sent, err)
+	// Output:
+	// would send: 2 <nil>
+	// sent: 2 <nil>
+}
+
 // Redriven or not, letters stay until retention or a purge takes them.
 func ExampleDeadLetters_Purge() {
 	bus, end := deadLettered(3)

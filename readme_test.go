@@ -118,7 +118,7 @@ func TestReadmeListsEveryField(t *testing.T) {
 	readme, defaults := readText(t, "README.md"), documentedDefaults(t)
 	for _, options := range []any{
 		eventbus.Config{}, eventbus.TopicDefaults{}, eventbus.RetryPolicy{}, eventbus.Subscription{}, eventbus.HandleOptions{},
-		eventbus.TopicOptions[struct{}]{}, eventbus.LetterFilter{}, eventbus.RedriveOptions{}, eventbus.PurgeOptions{},
+		eventbus.TopicOptions[struct{}]{}, eventbus.LetterFilter{}, eventbus.RedriveOptions{}, eventbus.ReplayOptions{}, eventbus.PurgeOptions{},
 		eventbus.TLSFiles{}, eventbus.Access{},
 	} {
 		typ := reflect.TypeOf(options)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,9 @@ type topicSpec struct {
 	eventType string
 	version   string
 	schema    *schema
-	checker   *onepass.Checker // nil where there is none
+	// schemaJSON is schema's text.
+	schemaJSON []byte
+	checker    *onepass.Checker // nil where there is none
 	// source is the topic whose dead letters (infix dlqInfix), or redriven events (retryInfix), of group this one holds; nil for a
 	// topic of events.
 	source *topicSpec
@@ -98,6 +101,7 @@ func newTopicSpec(name, eventType, version string, schemaJSON []byte) (topicSpec
 		return topicSpec{}, fmt.Errorf("topic %s: Version: %q is not MAJOR.MINOR, such as 1.0", name, version)
 	}
 	if schemaJSON != nil {
+		spec.schemaJSON = slices.Clone(schemaJSON)
 		var err error
 		if spec.schema, err = compileSchema(name, schemaJSON); err != nil {
 			return topicSpec{}, fmt.Errorf("topic %s: Schema: %w", name, err)
@@ -122,6 +126,9 @@ func (s *topicSpec) Name() string { return s.name }
 
 // EventType returns the eventType that the envelopes of this topic carry.
 func (s *topicSpec) EventType() string { return s.eventType }
+
+// Schema returns the JSON Schema that payloads are checked against, nil where there is none. The slice is the caller's.
+func (s *topicSpec) Schema() []byte { return slices.Clone(s.schemaJSON) }
 
 // Redact returns the JSON payload with every field that the topic's schema marks writeOnly replaced by "***". Show a payload to
 // a person only through it. What cannot be parsed is replaced as a whole. The argument is not changed.

@@ -51,11 +51,8 @@ type Header struct {
 // maxShownValue bounds what is shown of a value that is no JSON.
 const maxShownValue = 64 << 10
 
-// Event shows a record of the cluster that was read by other means, such as a dead letter's.
-func (c *Cluster) Event(r *kgo.Record) Event { return c.event(r) }
-
-// event reads a record. The envelope is read also where the payload breaks its schema: a person wants to see just that.
-func (c *Cluster) event(r *kgo.Record) Event {
+// Event shows a record. The envelope is read also where the payload breaks its schema: a person wants to see just that.
+func (c *Cluster) Event(r *kgo.Record) Event {
 	e := Event{
 		Topic: strings.TrimPrefix(r.Topic, c.prefix), Partition: r.Partition, Offset: r.Offset, Time: r.Timestamp.UTC(),
 		Key: shownText(r.Key), Size: len(r.Value), Headers: headers(r.Headers),

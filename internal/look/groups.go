@@ -221,6 +221,16 @@ func (c *Cluster) measure(g *Group, assigned holders, offsets kadm.OffsetRespons
 			partitions[at] = GroupPartition{Committed: o.At, Member: assigned[at]}
 		}
 	})
+	read := map[string]bool{}
+	for at := range partitions {
+		read[at.topic] = true
+	}
+	ends.Each(func(o kadm.ListedOffset) { // a partition that nobody has committed yet is behind by all it has
+		at := place{o.Topic, o.Partition}
+		if _, known := partitions[at]; !known && read[o.Topic] {
+			partitions[at] = GroupPartition{Committed: -1}
+		}
+	})
 	for at, p := range partitions {
 		p.Topic, p.Partition = strings.TrimPrefix(at.topic, c.prefix), at.partition
 		p.End, p.Lag = -1, -1

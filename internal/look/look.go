@@ -212,11 +212,11 @@ func (c *Cluster) Letters(name string) (*eventbus.DeadLetters, error) {
 	if source == "" || group == "" {
 		return c.bus.DeadLettersIn(c.prefix+name, nil, "")
 	}
-	return c.bus.DeadLettersIn(c.prefix+name, c.declared(source), group)
+	return c.bus.DeadLettersIn(c.prefix+name, c.Declared(source), group)
 }
 
-// declared returns the topic of a name, declared or not.
-func (c *Cluster) declared(name string) eventbus.AnyTopic {
+// Declared returns the topic of a name, as it was given to [New] or without a schema.
+func (c *Cluster) Declared(name string) eventbus.AnyTopic {
 	if t, ok := c.known[name]; ok {
 		return t
 	}

@@ -26,6 +26,8 @@ type TailOptions struct {
 	Filter Filter
 	// Trouble, if not nil, is told what cannot be read; reading goes on with what can.
 	Trouble func(error)
+	// Progress, if not nil, is told how many records of how many are read; not while it follows.
+	Progress func(done, all int64)
 	// contains leaves out records whose value does not have these bytes: cheaper than a Filter.
 	contains []byte
 }
@@ -45,6 +47,9 @@ type tail struct {
 	client *kgo.Client
 	open   map[place]int64 // where each stops; following: nothing to stop at
 	seen   map[place]bool
+	next   map[place]int64 // what is read of each that is open
+	done   int64           // records that are read, or are no more
+	all    int64
 	got    time.Time // when records last came
 	looked time.Time // when topics were last looked for
 }
@@ -60,7 +65,7 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 	if err := opts.Filter.Check(); err != nil {
 		return err
 	}
-	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}}
+	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, next: map[place]int64{}}
 	starts, err := t.begin(ctx)
 	if err != nil {
 		return err
@@ -130,7 +135,8 @@ func (t *tail) places(ctx context.Context) (map[string]map[int32]kgo.Offset, err
 		if !t.opts.Follow && start.Offset >= end.Offset {
 			return
 		}
-		t.open[at] = end.Offset
+		t.open[at], t.next[at] = end.Offset, start.Offset
+		t.all += end.Offset - start.Offset
 		if starts[end.Topic] == nil {
 			starts[end.Topic] = map[int32]kgo.Offset{}
 		}
@@ -215,6 +221,9 @@ func (t *tail) read(ctx context.Context, each func(Event) bool) error {
 		if !t.hand(fetches, each) {
 			return nil
 		}
+		if t.opts.Progress != nil && !t.opts.Follow {
+			t.opts.Progress(t.done, t.all)
+		}
 		if err := t.lookAgain(ctx, fetches.NumRecords()); err != nil {
 			return err
 		}
@@ -236,7 +245,7 @@ func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
 		at := place{topic, partition}
 		delete(t.open, at)
 		t.client.RemoveConsumePartitions(map[string][]int32{topic: {partition}})
-		if errors.Is(err, kerr.TopicAuthorizationFailed) {
+		if errors.Is(err, kerr.TopicAuthorizationFailed) && (t.opts.Trouble == nil || len(t.open) == 0) {
 			refused = err
 		}
 	})
@@ -252,6 +261,8 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 		if !reading || !t.opts.Follow && r.Offset >= end {
 			continue
 		}
+		t.done += r.Offset + 1 - t.next[at]
+		t.next[at] = r.Offset + 1
 		if !t.opts.Follow && r.Offset+1 >= end {
 			delete(t.open, at)
 			t.client.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
@@ -259,7 +270,7 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 		if r.Attrs.IsControl() || len(t.opts.contains) > 0 && !bytes.Contains(r.Value, t.opts.contains) {
 			continue
 		}
-		if e := t.c.event(r); t.opts.Filter.Passes(&e) {
+		if e := t.c.Event(r); t.opts.Filter.Passes(&e) {
 			events = append(events, e)
 		}
 	}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dreamscape/eventbus/console"
+	"github.com/dreamscape/eventbus/embedded"
+	"github.com/dreamscape/eventbus/internal/look"
+)
+
+// consoleFlags are those of the commands that serve the console.
+type consoleFlags struct {
+	listen        string
+	redrive, kill bool
+}
+
+func (f *consoleFlags) add(c *cobra.Command, flag string) {
+	flags := c.Flags()
+	flags.StringVar(&f.listen, flag, "127.0.0.1:3000", "where the console listens, host:port")
+	flags.BoolVar(&f.redrive, "allow-redrive", false, "let the console send dead letters back")
+	flags.BoolVar(&f.kill, "allow-purge", false, "let the console delete dead letters")
+}
+
+func (a *app) consoleCommand() *cobra.Command {
+	var f consoleFlags
+	c := &cobra.Command{
+		Use: "console", GroupID: "see", Short: "Serve a page that shows what goes on", Args: cobra.NoArgs,
+		Long: "Serve a page: a live map of services and topics, events as they pass, trails, groups, dead letters, health. It has no login: whoever reaches " +
+			"the address sees all of it, so it listens on this machine only unless --listen says otherwise.",
+		Example: "  eventbus console --listen 127.0.0.1:3000",
+	}
+	f.add(c, "listen")
+	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, _ []string) error {
+		return a.serve(ctx, cluster, f, func(address string) { a.printf("console: http://%s/\n", address) })
+	})
+	return c
+}
+
+// serve serves the console until ctx ends, which is how it is meant to end.
+func (a *app) serve(ctx context.Context, cluster *look.Cluster, f consoleFlags, ready func(address string)) error {
+	topics, err := a.topics()
+	if err != nil {
+		return err
+	}
+	page, err := console.New(cluster.Bus(), &console.Options{Topics: topics, AllowRedrive: f.redrive, AllowPurge: f.kill})
+	if err != nil {
+		return err
+	}
+	defer page.Close()
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return usage("the console cannot listen on %s: %w; choose another address", f.listen, err)
+	}
+	var handler http.Handler = page
+	if host, _, _ := net.SplitHostPort(f.listen); loopback(host) {
+		handler = onlyLoopback(page)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	ready(listener.Addr().String())
+	stop := context.AfterFunc(ctx, func() {
+		page.Close() // first: streams never end by themselves
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(late) // what is still open then is cut
+		_ = server.Close()
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// onlyLoopback refuses requests for other names, as pages of others make them whose name was pointed here (DNS rebinding).
+func onlyLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(r.Host); err == nil {
+			host = h
+		}
+		if !loopback(strings.Trim(host, "[]")) {
+			http.Error(w, "this console is served for localhost only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *app) devCommand() *cobra.Command {
+	var (
+		f          consoleFlags
+		dir        string
+		port       int
+		partitions int
+		memory     bool
+	)
+	c := &cobra.Command{
+		Use: "dev", GroupID: "make", Short: "Run an embedded broker with the console, for development", Args: cobra.NoArgs,
+		Long: "Run a broker in this process, with DreamScape's topics and the console. It speaks Kafka's protocol and keeps everything in a folder, across " +
+			"restarts. It is for development: nothing is replicated.",
+		Example: "  eventbus dev\n  KAFKA_BROKERS=127.0.0.1:9092 go run ./examples/dreamscape",
+	}
+	flags := c.Flags()
+	flags.StringVar(&dir, "dir", "", "the folder that keeps everything (default: eventbus-dev in the user's cache folder)")
+	flags.BoolVar(&memory, "memory", false, "keep everything in memory instead")
+	flags.IntVar(&port, "port", 9092, "the broker's port on 127.0.0.1; 0: any free one")
+	flags.IntVar(&partitions, "partitions", 3, "of each new topic")
+	f.add(c, "console")
+	c.MarkFlagsMutuallyExclusive("dir", "memory")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		folder, err := devFolder(dir, memory)
+		if err != nil {
+			return err
+		}
+		if partitions < 1 {
+			return usage("--partitions: expected 1 or more, not %d", partitions)
+		}
+		broker, err := embedded.Start(embedded.Options{Port: port, Dir: folder, Partitions: partitions, TopicPrefix: a.prefix})
+		if err != nil {
+			return usageError{err}
+		}
+		defer broker.Close()
+		a.brokers = strings.Join(broker.Brokers(), ",")
+		for _, name := range []string{"KAFKA_TLS", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_MECHANISM"} {
+			if err := os.Unsetenv(name); err != nil { // those of another cluster
+				return err
+			}
+		}
+		cluster, done, err := a.open(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		return a.serve(ctx, cluster, f, func(address string) {
+			where := folder
+			if memory {
+				where = "memory"
+			}
+			a.printf("broker:  %s, kept in %s\nconsole: http://%s/\n", a.brokers, clean(where), address)
+			a.printf("try:     KAFKA_BROKERS=%s eventbus publish dreamscape.user.created --payload '{\"userId\":\"u-1\",\"email\":\"ada@example.com\"}'\n", a.brokers)
+			a.printf("Ctrl-C ends it.\n")
+		})
+	}
+	return c
+}
+
+func devFolder(dir string, memory bool) (string, error) {
+	if memory || dir != "" {
+		return dir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", usage("--dir: expected a folder, since this user has no cache folder: %w", err)
+	}
+	return filepath.Join(cache, "eventbus-dev"), nil
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/internal/look"
+)
+
+func (a *app) publishCommand() *cobra.Command {
+	var (
+		ch          changes
+		file, given string
+		key         string
+		correlation string
+		prompt      bool
+	)
+	c := &cobra.Command{
+		Use: "publish TOPIC", GroupID: "mend", Short: "Publish an event, checked by its schema", Args: cobra.ExactArgs(1),
+		Long: "Publish an event. Its payload is JSON: that of --payload, of a file, of the standard input, or what is asked for, field by field, with --prompt. " +
+			"The envelope is made, the payload checked by the topic's schema, and the event written when all of it is right.",
+		Example: `  eventbus publish dreamscape.user.created --payload '{"userId":"u-1","email":"ada@example.com"}'
+  eventbus publish dreamscape.user.created --prompt`,
+	}
+	flags := c.Flags()
+	flags.BoolVar(&ch.dry, "dry-run", false, "only check the event, and show it")
+	flags.StringVar(&given, "payload", "", "the payload as JSON")
+	flags.StringVar(&file, "file", "", "a file with the payload; - is the standard input")
+	flags.BoolVar(&prompt, "prompt", false, "ask for the payload, field by field")
+	flags.StringVar(&key, "key", "", "the record's key, for topics that are not declared; others make it from the payload")
+	flags.StringVar(&correlation, "correlation", "", "the event's correlation id (default: a new one)")
+	flags.StringVar(&a.source, "source", "", "the event's source (default: eventbus-cli)")
+	c.MarkFlagsMutuallyExclusive("payload", "file", "prompt")
+	c.ValidArgsFunction = a.completeTopics
+	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
+		topic, err := publishable(ctx, cluster, args[0], key)
+		if err != nil {
+			return err
+		}
+		var payload []byte
+		switch {
+		case given != "":
+			payload = []byte(given)
+		case prompt:
+			payload, err = a.ask(ctx, topic)
+		default:
+			payload, err = a.read(file)
+		}
+		if err != nil {
+			return err
+		}
+		event, err := topic.NewJSON(payload)
+		if err != nil {
+			return usageError{err}
+		}
+		if correlation != "" {
+			ctx = eventbus.WithCorrelationID(ctx, correlation)
+		}
+		record, err := cluster.Bus().Encode(ctx, event)
+		if err != nil {
+			return usageError{err}
+		}
+		if ch.dry {
+			a.printf("%s\n", compact(record.Value))
+			return nil
+		}
+		if err := cluster.Bus().Publish(ctx, event); err != nil {
+			return err
+		}
+		a.printf("published %s to %s\n", id(record.Value), topic.Name())
+		return nil
+	})
+	return c
+}
+
+func id(value []byte) string {
+	var e struct {
+		EventID string `json:"eventId"`
+	}
+	_ = json.Unmarshal(value, &e) // it was just made
+	return e.EventID
+}
+
+// jsonTopic is a topic whose events can be made of JSON.
+type jsonTopic interface {
+	eventbus.AnyTopic
+	NewJSON(payload []byte) (eventbus.AnyEvent, error)
+	Schema() []byte
+}
+
+// publishable is the topic of a name, which has to be there.
+func publishable(ctx context.Context, cluster *look.Cluster, name, key string) (jsonTopic, error) {
+	if _, err := chosen(ctx, cluster, []string{name}); err != nil {
+		return nil, err
+	}
+	declared, ok := cluster.Known(name).(jsonTopic)
+	switch {
+	case ok && key != "":
+		return nil, usage("--key: events of %s have their key from the payload", name)
+	case ok:
+		return declared, nil
+	case key == "":
+		return eventbus.NewTopic[json.RawMessage](name, nil), nil
+	}
+	return eventbus.NewTopic(name, &eventbus.TopicOptions[json.RawMessage]{Key: func(json.RawMessage) string { return key }}), nil
+}
+
+func (a *app) read(file string) ([]byte, error) {
+	if file == "" && onTerminal(a.in) {
+		return nil, usage("expected --payload, --file or --prompt")
+	}
+	if file == "" || file == "-" {
+		return io.ReadAll(a.in)
+	}
+	payload, err := os.ReadFile(file) // #nosec G304 -- the user names it
+	if err != nil {
+		return nil, usage("--file: %w", err)
+	}
+	return payload, nil
+}
+
+// property is a field of a payload, as its schema has it.
+type property struct {
+	Type        any    `json:"type"`
+	Description string `json:"description"`
+	Format      string `json:"format"`
+	Enum        []any  `json:"enum"`
+	MinLength   int    `json:"minLength"`
+}
+
+// ask asks for a payload, field by field, the required ones first.
+func (a *app) ask(ctx context.Context, topic jsonTopic) ([]byte, error) {
+	var schema struct {
+		Required   []string            `json:"required"`
+		Properties map[string]property `json:"properties"`
+	}
+	if topic.Schema() == nil {
+		return nil, usage("--prompt: topic %s has no schema here, give --payload or --schemas", topic.Name())
+	}
+	if err := json.Unmarshal(topic.Schema(), &schema); err != nil {
+		return nil, err
+	}
+	var optional []string
+	for name := range schema.Properties {
+		if !slices.Contains(schema.Required, name) {
+			optional = append(optional, name)
+		}
+	}
+	slices.Sort(optional)
+	payload := map[string]json.RawMessage{}
+	for i, name := range append(slices.Clone(schema.Required), optional...) {
+		required := i < len(schema.Required)
+		value, err := a.askField(ctx, name, schema.Properties[name], required)
+		if err != nil {
+			return nil, err
+		}
+		if value != nil {
+			payload[name] = value
+		}
+	}
+	return json.Marshal(payload)
+}
+
+// askField asks until the answer can be of the field's type; nil: it is left out.
+func (a *app) askField(ctx context.Context, name string, p property, required bool) (json.RawMessage, error) {
+	hint := []string{}
+	if p.Type != nil {
+		hint = append(hint, fmt.Sprint(p.Type))
+	}
+	if p.Format != "" {
+		hint = append(hint, p.Format)
+	}
+	if len(p.Enum) > 0 {
+		hint = append(hint, "one of "+strings.Trim(fmt.Sprint(p.Enum), "[]"))
+	}
+	if !required {
+		hint = append(hint, "may be empty")
+	}
+	for {
+		if p.Description != "" {
+			fmt.Fprintln(a.errs, a.paint(dim, clean(p.Description)))
+		}
+		fmt.Fprintf(a.errs, "%s (%s): ", name, strings.Join(hint, ", "))
+		answer, err := a.readLine(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil, usage("%s: the answers ended", name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if answer == "" && !required {
+			return nil, nil
+		}
+		value, err := fieldValue(answer, p.Type)
+		if err == nil && (answer != "" || p.Type == "string" && p.MinLength == 0) {
+			return value, nil
+		}
+		fmt.Fprintf(a.errs, "expected %s\n", strings.Join(hint, ", "))
+	}
+}
+
+// fieldValue is what a person has typed, as JSON of a schema's type.
+func fieldValue(answer string, kind any) (json.RawMessage, error) {
+	switch kind {
+	case "string":
+		return json.Marshal(answer)
+	case "boolean":
+		b, err := strconv.ParseBool(answer)
+		return json.RawMessage(strconv.FormatBool(b)), err
+	}
+	if !json.Valid([]byte(answer)) {
+		if kind == nil {
+			return json.Marshal(answer)
+		}
+		return nil, errors.New("not JSON")
+	}
+	return json.RawMessage(answer), nil
+}
