@@ -129,16 +129,22 @@ func (b *Bus) Run(ctx context.Context, subs ...Subscription) error {
 	return errors.Join(errs...)
 }
 
-// keepRunning runs a consumer, and where its transactional client is fenced, another one in its place.
+// replaces says whether a consumer that has ended with err has another one take its place.
+func replaces(err error) bool { return errors.Is(err, errFenced) || errors.Is(err, errRenewed) }
+
+// keepRunning runs a consumer, and where its client cannot go on, another one in its place.
 func (b *Bus) keepRunning(ctx context.Context, c *consumer) error {
-	for fails := 1; ; fails++ {
+	for fails := 1; ; {
 		err := c.run(ctx)
-		if !errors.Is(err, errFenced) {
+		if !replaces(err) {
 			return err
 		}
-		b.cfg.Logger.Error("the transactional client cannot go on, and another one takes its place; where this is again and again, another process has "+
-			"the same Config.Instance", "group", c.group, "error", err)
-		sleep(ctx, backOff(fails))
+		if errors.Is(err, errFenced) {
+			b.cfg.Logger.Error("the transactional client cannot go on, and another one takes its place; where this is again and again, another process has "+
+				"the same Config.Instance", "group", c.group, "error", err)
+			sleep(ctx, backOff(fails))
+			fails++
+		}
 		next, err := newConsumer(ctx, b, c.sub, b.knownTopics(ctx, []Subscription{c.sub}))
 		if err != nil {
 			return err
@@ -181,6 +187,7 @@ func (b *Bus) register(ctx context.Context, subs []Subscription) ([]*consumer, e
 
 func closeAll(consumers []*consumer) {
 	for _, c := range consumers {
+		c.end()
 		c.quit()
 		waitFor(c.closeClient, drainGrace) // they may have begun to join, at a broker that is frozen
 	}

@@ -33,7 +33,8 @@ type consumer struct {
 	log      *slog.Logger
 	handling context.Context    // what assignments' contexts come from; outlives the ctx of Run by the drain
 	quit     context.CancelFunc // ends it
-	end      context.CancelFunc // ends the poll loop
+	ending   context.Context    // ends when the poll loop is to end, and has the values of Run's
+	end      context.CancelFunc // ends it
 
 	queue    atomic.Int32   // goroutines that wait for mu to take the next item
 	workers  sync.WaitGroup // the tries that were left behind included
@@ -147,6 +148,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 		engine.Limits{Records: sub.MaxInFlight, Bytes: sub.MaxInFlightBytes, Span: int64(sub.MaxSpan)}, b.budget)
 	c.engine.Seed(b.bug)
 	c.handling, c.quit = context.WithCancel(context.WithoutCancel(ctx))
+	c.ending, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := c.newClient(); err != nil {
 		c.quit()
 		return nil, fmt.Errorf("eventbus: Subscription %q: %w", sub.Group, err)
@@ -228,9 +230,9 @@ func (c *consumer) options(common []kgo.Opt) []kgo.Opt {
 
 // run consumes until ctx ends and then drains. Its error is why it ended by itself, or what the drain left undone.
 func (c *consumer) run(parent context.Context) error {
-	ctx, end := context.WithCancel(parent)
-	c.end = end
+	defer context.AfterFunc(parent, c.end)()
 	defer c.end()
+	ctx := c.ending
 	background, stop := context.WithCancel(context.Background())
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
@@ -252,7 +254,7 @@ func (c *consumer) run(parent context.Context) error {
 	c.quit()
 	c.giveUpTransaction()
 	err := c.failed()
-	if errors.Is(err, errFenced) && parent.Err() != nil {
+	if replaces(err) && parent.Err() != nil {
 		err = nil // it was to end anyway
 	}
 	ended := waitFor(c.workers.Wait, drainGrace)

@@ -132,13 +132,21 @@ func (c *consumer) skipSoonLocked(s *sequence) {
 // drainSequence reads the next dead letters of a released key. Where none are left, it has new events wait, and once nothing can follow any more and
 // still none are left, it ends the sequence.
 func (c *consumer) drainSequence(ctx context.Context, a *assignment, s *sequence) error {
-	known, err := c.bus.describeTopics(ctx, []string{c.letterTopic(a.route)})
+	name := c.letterTopic(a.route)
+	known, err := c.bus.describeTopics(ctx, []string{name})
+	if err == nil && known[name].err != nil {
+		err = fmt.Errorf("topic %s: %w", name, known[name].err)
+	}
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	if is := logID(known[c.letterTopic(a.route)]); s.Log != is { // it was made again: what was handled of it is not in this one
+	switch is := logID(known[name]); {
+	case s.Log == "":
+		s.Log = is
+	case is != "" && is != s.Log: // it was made again: what was handled of it is not in this one
 		s.Log, s.Next, s.read, a.letterLog = is, 0, 0, is
+		s.dropDrainLocked()
 	}
 	from, last := s.read, c.quietLocked(a, s)
 	c.mu.Unlock()
@@ -191,7 +199,10 @@ func (c *consumer) readLetters(ctx context.Context, a *assignment, key string, f
 		}
 		return len(letters) < drainBatch
 	})
-	if err = cmp.Or(err, broken); err != nil {
+	if err = cmp.Or(err, broken); err == nil && end < from { // by a broker that has just begun to lead, say
+		err = fmt.Errorf("it ends at offset %d, and was read up to %d", end, from)
+	}
+	if err != nil {
 		return nil, 0, fmt.Errorf("topic %s, partition %d: %w", c.letterTopic(a.route), a.partition, err)
 	}
 	if len(letters) < drainBatch {
@@ -232,6 +243,16 @@ func newDrain(of *assignment) *assignment {
 	}
 	a.ctx, a.cancel = context.WithCancel(of.ctx)
 	return a
+}
+
+// dropDrainLocked gives up what is handled of the sequence: it is to begin elsewhere among the dead letters.
+func (s *sequence) dropDrainLocked() {
+	if s.drain == nil {
+		return
+	}
+	s.drain.stopLocked()
+	s.drain.cancel()
+	s.drain = nil
 }
 
 // eachLocked yields all assignments, and the drains beside them.
@@ -328,9 +349,7 @@ func (c *consumer) parkAgainLocked(it *item, f failure) {
 		c.writeSequenceLocked(a, it, func() {
 			s.parked, s.request, s.read, s.closing = next, nil, next.Next, false
 			c.engine.Done(it)
-			s.drain.stopLocked()
-			s.drain.cancel()
-			s.drain = nil
+			s.dropDrainLocked()
 			c.letGoLocked(a, s)
 			c.log.Warn("a released key is parked again", "topic", a.topic, "partition", a.partition, "key_hash", KeyHash([]byte(s.key)),
 				"class", string(f.class), "error", f.err)

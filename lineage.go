@@ -116,14 +116,21 @@ func (c *consumer) consume(name string, id [16]byte) {
 	again := f.made
 	*f = followed{id: id, consumed: true, since: time.Now(), made: true}
 	c.mu.Unlock()
-	c.client.AddConsumeTopics(name)
-	if !again {
+	if again {
+		c.resolve("topic " + name + " fetch")
+		c.bus.count.recreated.Add(1)
+		c.log.Warn("the topic was made again; it is consumed from its beginning", "topic", name)
+	}
+	if c.sub.Protocol == ProtocolConsumer {
+		c.fail(errRenewed)
 		return
 	}
-	c.resolve("topic " + name + " fetch")
-	c.bus.count.recreated.Add(1)
-	c.log.Warn("the topic was made again; it is consumed from its beginning", "topic", name)
+	c.client.AddConsumeTopics(name)
 }
+
+// errRenewed ends a consumer whose client is to read another topic, and another one takes its place. By the consumer protocol, a client that is told of a topic
+// while it runs assigns partitions again that it is reading (franz-go 1.22): two of its goroutines then set where to read on, and events may come twice.
+var errRenewed = errors.New("the client is to read another topic")
 
 // part has the client forget a topic. What is ours of it ends as at a rebalance, but without a commit: the client would make it by the topic's
 // name, once it has forgotten the id.

@@ -481,3 +481,30 @@ func TestALostPartitionLeavesNoTrouble(t *testing.T) {
 		w.recovered(two)
 	})
 }
+
+// A broker that does not know the dead-letter topic for a moment does not have what was handled of it be handled again.
+func TestAReleaseWhileTheDeadLetterTopicIsUnknown(t *testing.T) {
+	inSequences(t, func(w *world) {
+		m, bus := newMending(0, 2), w.bus(w.instance("one"))
+		w.sequenced(bus, m.handle, nil)
+		w.publishOf(bus, "a", 0, 1)
+		w.until("parked", func() bool { return w.held(lettersTopic) >= 2 && len(w.sequencesOf(bus)) == 1 })
+		m.mu.Lock()
+		delete(m.bad, 0)
+		m.mu.Unlock()
+		require.NoError(t, w.letterBox(bus).Release(context.Background(), "a", eventbus.ReleaseOptions{}))
+		w.until("released", func() bool { return len(m.numbers()) == 2 && len(w.sequencesOf(bus)) == 0 })
+		w.publishOf(bus, "a", 2, 3)
+		w.until("parked again", func() bool { return len(w.sequencesOf(bus)) == 1 && bus.Metrics().DeadLettered == 4 })
+		m.mend()
+		require.NoError(t, w.letterBox(bus).Release(context.Background(), "a", eventbus.ReleaseOptions{}))
+		unknown := w.cluster.Fault(kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Metadata}, Topic: lettersTopic, Err: kerr.LeaderNotAvailable, Count: -1,
+		})
+		time.Sleep(10 * time.Second)
+		require.Positive(t, unknown.Hits())
+		unknown.Remove()
+		w.until("handled", func() bool { return len(m.numbers()) == 4 && len(w.sequencesOf(bus)) == 0 })
+		require.Equal(t, []int{0, 1, 2, 3}, m.numbers())
+	})
+}

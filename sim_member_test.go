@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -163,7 +164,11 @@ func (s *simulation) abandon() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_ = m.bus.Shutdown(ctx) // it cannot reach anybody
 		cancel()
-		<-m.ended
+		select {
+		case <-m.ended:
+		case <-time.After(patience):
+			panic(fmt.Sprintf("seed %d: %s does not end, even after the failure\n%s", s.script.Seed, m.name, s.state()))
+		}
 	}
 	s.chores.Wait()
 }
@@ -172,7 +177,8 @@ func (s *simulation) await(c <-chan struct{}, what string) {
 	select {
 	case <-c:
 	case <-time.After(patience):
-		s.Fatalf("seed %d: %v passed: %s\n%s", s.script.Seed, patience, what, s.state())
+		fmt.Fprintf(os.Stderr, "seed %d: %v passed: %s\n%s\n", s.script.Seed, patience, what, s.state()) // at once: abandon may not get to the end
+		s.Fatalf("seed %d: %v passed: %s", s.script.Seed, patience, what)
 	}
 }
 

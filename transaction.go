@@ -22,6 +22,9 @@ const (
 	transactionTimeout = 15 * time.Second
 	// transactionInterval is how long one is open that goes well: from its first result on.
 	transactionInterval = 100 * time.Millisecond
+	// endLimit is for how long the end of a transaction is waited for. Its coordinator has aborted it long before: the client is wedged then, and another
+	// takes its place. Brokers that are all away for so long cost no more than that.
+	endLimit = 2 * time.Minute
 )
 
 // transaction is what a consumer of transactional routes has in the place of commits. It is always open, but while it is being ended: then results wait
@@ -449,7 +452,14 @@ const (
 // nextTransaction ends a transaction that takes no results any more, and begins the next.
 func (c *consumer) nextTransaction(ctx context.Context) {
 	x := c.txn
-	ended, err := c.commitTransaction(ctx)
+	within, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	ended, err := c.commitTransaction(within)
+	if within.Err() != nil && ctx.Err() == nil {
+		c.fail(fmt.Errorf("%w: the end of the last one was waited for for %v: %w", errFenced, endLimit, err))
+		c.endedTransaction(ended, err)
+		return
+	}
 	if err != nil && ctx.Err() == nil {
 		c.transactionFailed(err)
 		_ = c.client.EndTransaction(ctx, kgo.TryAbort) // where the end is not known, the client wants it before the next can begin
@@ -724,9 +734,12 @@ func (c *consumer) endBroken() {
 	c.mu.Lock()
 	broken := c.txn.broken != nil
 	c.mu.Unlock()
-	if broken {
-		c.endTransaction(c.handling)
+	if !broken {
+		return
 	}
+	ctx, cancel := outlast(c.ending, drainGrace+commitTimeout) // what was sent has to be answered first, which it may never be; nobody polls until then
+	defer cancel()
+	c.endTransaction(ctx)
 }
 
 // releaseInTransactions is releaseAtLast: transactions go on while handlers end, and the last one commits what they have done.

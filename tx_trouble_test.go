@@ -103,6 +103,40 @@ func TestARebalanceWhileNothingCanBeWritten(t *testing.T) {
 	}
 }
 
+// Whatever of a transaction is never answered, members end, and those that stay go on when it is again: nothing is lost or doubled.
+func TestARebalanceWhileNothingIsAnswered(t *testing.T) {
+	needDurableLocks(t)
+	for name, protocol := range protocols {
+		for what, request := range map[string]kmsg.Key{"publishing": kmsg.Produce, "its end": kmsg.EndTxn} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				inTx(t, func(w *world) {
+					by := func(s *eventbus.Subscription) { s.Protocol = protocol }
+					bus, one := w.copyingFour("one", by)
+					require.NoError(t, waitReady(bus, time.Minute))
+					var cut atomic.Bool
+					w.cluster.ControlKey(int16(request), func(r kmsg.Request) (kmsg.Response, error, bool) {
+						w.cluster.KeepControl()
+						p, is := r.(*kmsg.ProduceRequest)
+						return nil, errors.New("cut"), cut.Load() && (!is || p.TransactionID != nil)
+					})
+					cut.Store(true)
+					w.publishFour(0, 100)
+					time.Sleep(time.Second)
+					_, two := w.copyingFour("two", by)
+					time.Sleep(5 * time.Minute)
+					began := time.Now()
+					_ = one.end() // what it leaves undone is not the question
+					require.Less(t, time.Since(began), time.Minute)
+					cut.Store(false)
+					require.True(t, within(5*time.Minute, func() bool { return w.committedFour() == 100 }), "%d are committed", w.committedFour())
+					require.ElementsMatch(t, upTo(100), w.committedNumbers(copies))
+					require.NoError(t, two.end())
+				}, fourPartitions)
+			})
+		}
+	}
+}
+
 // ownersOfFour is how many members have partitions.
 func (w *world) ownersOfFour() (n int) {
 	for _, m := range w.cluster.GroupInfo("group").Members {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -121,6 +122,7 @@ type fixture struct {
 	group    string
 	protocol eventbus.GroupProtocol
 	admin    *kadm.Client
+	state    func() string // what there is to know where a wait ends in vain; nil: nothing
 }
 
 // patience bounds every wait of the suite; a real cluster on a loaded machine takes its time.
@@ -269,7 +271,12 @@ func (f *fixture) committed() int64 {
 // eventually waits for something that another goroutine or the cluster brings about.
 func (f *fixture) eventually(what string, condition func() bool) {
 	f.t.Helper()
-	require.Eventually(f.t, condition, patience, 10*time.Millisecond, what)
+	if !assert.Eventually(f.t, condition, patience, 10*time.Millisecond, what) {
+		if f.state != nil {
+			f.t.Log(f.state())
+		}
+		f.t.FailNow()
+	}
 }
 
 // log collects what handlers saw; it is safe for concurrent use.

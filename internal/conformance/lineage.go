@@ -19,6 +19,9 @@ func topicMadeAgainIsFollowed(t *testing.T, f *fixture) {
 	sub := f.subscription(note(&seen))
 	sub.Routes = append(sub.Routes, f.shipped.Handle(note(&seen), nil))
 	f.start(bus, sub)
+	f.state = func() string {
+		return fmt.Sprintf("seen %v, committed %d, health %+v", seen.all(), f.committed(), bus.Health(f.ctx))
+	}
 	for round, partitions := range []int32{2, 4} {
 		f.publishAll(bus, round)
 		f.eventually("handled and committed", func() bool { return len(seen.of(fmt.Sprint(round))) == keys*each && f.committed() == keys*each })

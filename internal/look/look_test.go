@@ -3,6 +3,7 @@ package look_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -71,11 +72,20 @@ func TestTailFollowsTopicsThatAreNew(t *testing.T) {
 	publish(t, b, t.Context(), "before")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	got := make(chan look.Event, 10)
+	got := make(chan look.Event, 10_000)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- c.Tail(ctx, look.TailOptions{New: true, Follow: true}, func(e look.Event) bool { got <- e; return true })
 	}()
+	for following := false; !following; { // what came before it began, it does not give
+		publish(t, b, t.Context(), "after")
+		select {
+		case e := <-got:
+			following = true
+			assert.Equal(t, "after", e.Key)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	fresh := eventbus.NewTopic[map[string]any]("a.new.one", nil)
 	require.NoError(t, b.EnsureTopics(t.Context(), fresh))
 	require.NoError(t, b.Publish(t.Context(), fresh.New(map[string]any{"password": "hunter2", "n": 1})))
@@ -166,6 +176,33 @@ func TestTrailAndGroups(t *testing.T) {
 			assert.ErrorIs(t, err, look.ErrNoGroup)
 		})
 	}
+}
+
+// The times of a trail are those of the services' clocks, in milliseconds.
+func TestATrailPutsEffectsBehindTheirCauses(t *testing.T) {
+	b := bustest.New(t)
+	c := open(t, b.Bus)
+	ctx := eventbus.WithCorrelationID(t.Context(), "journey")
+	handle := func(ctx context.Context, e *eventbus.BaseEvent[eventbus.UserCreatedPayload]) error {
+		next := eventbus.UserProfileUpdated.New(eventbus.UserProfileUpdatedPayload{UserID: e.Payload.UserID, ProfileData: map[string]any{}})
+		next.Timestamp = e.Timestamp.Add(-time.Second) // a clock that is late
+		return errors.Join(b.Publish(ctx, next), eventbus.Permanent(errors.New("no")))
+	}
+	b.Start(eventbus.Subscription{Group: "welcome", Routes: []eventbus.Route{eventbus.UserCreated.Handle(handle, nil)}})
+	publish(t, b, ctx, "ada")
+	for b.Bus.Metrics().DeadLettered < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	trail, err := c.Trail(t.Context(), "journey", look.TailOptions{})
+	require.NoError(t, err)
+	require.Len(t, trail.Steps, 3)
+	assert.Equal(t, "dreamscape.user.created", trail.Steps[0].Topic)
+	for _, s := range trail.Steps[1:] {
+		assert.Equal(t, 1, s.Depth, s.Topic)
+	}
+	assert.Equal(t, -time.Second, trail.Steps[1].After)
+	assert.NotNil(t, trail.Steps[2].Letter)
+	assert.False(t, trail.Steps[2].After < 0)
 }
 
 func TestTopics(t *testing.T) {

@@ -24,6 +24,8 @@ type TailOptions struct {
 	New    bool      // only what comes from now on
 	Follow bool      // goes on at the ends, also with topics and partitions that are new, until ctx ends; else it stops at the ends that it found
 	Filter Filter
+	// Gather is how long brokers may gather records before they answer, so that they are asked seldom. Default: 0, they answer at once.
+	Gather time.Duration
 	// Trouble, if not nil, is told what cannot be read; reading goes on with what can.
 	Trouble func(error)
 	// Progress, if not nil, is told how many records of how many are read; not while it follows.
@@ -57,6 +59,7 @@ type tail struct {
 const (
 	lookEvery  = 3 * time.Second // for new topics, or for what became of those that give nothing
 	fetchBytes = 8 << 20
+	fetchWait  = 500 * time.Millisecond
 )
 
 // Tail gives each the events that opts mean, in the order of their offsets within a partition, and by time within what comes at once, until each returns
@@ -70,13 +73,18 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 	if err != nil {
 		return err
 	}
+	minBytes, maxWait := int32(1), fetchWait
+	if opts.Gather > 0 {
+		minBytes, maxWait = fetchBytes/8, opts.Gather
+	}
 	t.client, err = kgo.NewClient(append(c.bus.ClientOptions(),
 		kgo.ConsumePartitions(starts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the last record before an end may be a transaction's marker
 		kgo.FetchMaxBytes(fetchBytes),
-		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMinBytes(minBytes),
+		kgo.FetchMaxWait(maxWait),
 	)...)
 	if err != nil {
 		return err
@@ -370,21 +378,71 @@ func (c *Cluster) Trail(ctx context.Context, correlation string, opts TailOption
 	return trail, nil
 }
 
-const maxSteps = 10_000
+const (
+	maxSteps = 10_000
+	maxDepth = 1000
+)
 
+// order puts each step behind what caused it, also where the clocks of services differ, and else by time. What stands beside a topic was caused by the event
+// that it is of.
 func (t *Trail) order() {
-	slices.SortStableFunc(t.Steps, func(a, b Step) int { return a.Time.Compare(b.Time) })
-	first, depths := t.Steps[0].Time, map[string]int{}
-	for i := range t.Steps {
-		s := &t.Steps[i]
-		s.After = s.Time.Sub(first)
-		if above, ok := depths[s.CausationID]; ok && s.CausationID != "" {
-			s.Depth = above + 1
-		}
-		if _, ok := depths[s.EventID]; !ok {
-			depths[s.EventID] = s.Depth
+	slices.SortStableFunc(t.Steps, func(a, b Step) int { return a.when().Compare(b.when()) })
+	at := map[string]int{} // the events themselves, by id
+	for i, s := range t.Steps {
+		if _, there := at[s.EventID]; !there && s.Group == "" && s.EventID != "" {
+			at[s.EventID] = i
 		}
 	}
+	placed := make([]time.Time, len(t.Steps)) // not before its cause
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		placed[i] = s.when()
+		for above := s; s.Depth < maxDepth; s.Depth++ { // a ring of causes ends there
+			cause, there := at[above.cause()]
+			if !there || &t.Steps[cause] == s {
+				break
+			}
+			above = &t.Steps[cause]
+			if above.when().After(placed[i]) {
+				placed[i] = above.when()
+			}
+		}
+	}
+	t.sort(placed)
+	for i := range t.Steps {
+		t.Steps[i].After = t.Steps[i].when().Sub(t.Steps[0].when())
+	}
+}
+
+// when is the time of a step: a dead letter has that of its event in its envelope.
+func (s *Step) when() time.Time {
+	if s.Letter != nil && !s.Letter.FailedAt.IsZero() {
+		return s.Letter.FailedAt
+	}
+	return s.Time
+}
+
+// cause is the id of the event that a step came of.
+func (s *Step) cause() string {
+	if s.Group != "" {
+		return s.EventID
+	}
+	return s.CausationID
+}
+
+func (t *Trail) sort(placed []time.Time) {
+	order := make([]int, len(t.Steps))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int {
+		return cmp.Or(placed[a].Compare(placed[b]), cmp.Compare(t.Steps[a].Depth, t.Steps[b].Depth))
+	})
+	sorted := make([]Step, 0, len(order))
+	for _, i := range order {
+		sorted = append(sorted, t.Steps[i])
+	}
+	t.Steps = sorted
 }
 
 // passed finds the groups that read the step's topic.
