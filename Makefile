@@ -1,6 +1,6 @@
 # What takes more than one word; everything else is `go test`.
 
-.PHONY: test sim judge sbom fuzz
+.PHONY: test sim judge sbom fuzz pictures
 
 test:
 	go test ./...
@@ -27,3 +27,7 @@ sbom:
 TIME ?= 60s
 fuzz:
 	scripts/fuzz $(TIME)
+
+# make pictures                 README's pictures of the console, by Chromium
+pictures:
+	cd internal/browser && GOWORK=off EVENTBUS_REQUIRE_BROWSER=1 EVENTBUS_SCREENSHOTS=$(CURDIR)/console/pictures go test -count=1 -run Picture .

@@ -71,7 +71,7 @@ func TestGoBlocksAreFromExamples(t *testing.T) {
 	var examples []string
 	plugins, err := filepath.Glob("plugin/*/example_test.go")
 	require.NoError(t, err)
-	for _, file := range slices.Concat(files, plugins, []string{"bustest/example_test.go", "buslog/example_test.go"}) {
+	for _, file := range slices.Concat(files, plugins, []string{"bustest/example_test.go", "buslog/example_test.go", "console/example_test.go"}) {
 		examples = append(examples, readText(t, file))
 	}
 	for _, block := range goBlocks(readText(t, "README.md")) {

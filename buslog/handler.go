@@ -3,7 +3,7 @@
 //	logger := slog.New(buslog.NewHandler(os.Stderr, nil))
 //	bus, err := eventbus.New(eventbus.Config{Service: "auth-service", Logger: logger, Hooks: []eventbus.Hooks{buslog.Hooks(logger)}})
 //
-// No line has a payload, a key or a header value, and what is named like a secret is masked.
+// No line has a payload, a key or a header value, and what is named like a secret is masking.Masked.
 package buslog
 
 import (
@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"github.com/dreamscape/eventbus/internal/masking"
 )
 
 // Format is how a [NewHandler] writes.
@@ -39,15 +41,7 @@ type Options struct {
 	Color bool
 }
 
-// masked stands for what must not be shown.
-const masked = "***"
-
-// secretNames are parts of names whose values are masked, in lower case and without what separates words.
-var secretNames = []string{"password", "passwd", "passphrase", "pwd", "secret", "token", "authorization", "cookie", "apikey", "credential", "privatekey"}
-
-var separators = strings.NewReplacer("-", "", "_", "", ".", "", " ", "")
-
-// NewHandler returns a handler that writes to w, whose writes it makes one by one; nil options are the defaults. The value of an attribute is masked
+// NewHandler returns a handler that writes to w, whose writes it makes one by one; nil options are the defaults. The value of an attribute is masking.Masked
 // whose name, or whose group's name, has "password", "secret", "token" or the like in it.
 func NewHandler(w io.Writer, options *Options) slog.Handler {
 	o := Options{}
@@ -82,18 +76,13 @@ func terminal(w io.Writer) bool {
 }
 
 func forJSON(groups []string, a slog.Attr) slog.Attr {
-	if secret(a.Key) || slices.ContainsFunc(groups, secret) {
-		return slog.String(a.Key, masked)
+	if masking.Secret(a.Key) || slices.ContainsFunc(groups, masking.Secret) {
+		return slog.String(a.Key, masking.Masked)
 	}
 	if a.Value.Kind() == slog.KindDuration {
 		return slog.Float64(a.Key, a.Value.Duration().Seconds())
 	}
 	return a
-}
-
-func secret(name string) bool {
-	name = separators.Replace(strings.ToLower(name))
-	return slices.ContainsFunc(secretNames, func(part string) bool { return strings.Contains(name, part) })
 }
 
 // output is what handlers share that were made of one.
@@ -188,8 +177,8 @@ func (h *readable) appendAttr(line []byte, prefix string, a slog.Attr) []byte {
 	}
 	line = append(append(line, ' '), text(prefix+a.Key, plain)...)
 	line = append(line, '=')
-	if secret(prefix + a.Key) {
-		return append(line, masked...)
+	if masking.Secret(prefix + a.Key) {
+		return append(line, masking.Masked...)
 	}
 	return append(line, text(value(a.Value), plain)...)
 }

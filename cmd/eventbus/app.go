@@ -186,13 +186,18 @@ func (a *app) with(do func(ctx context.Context, c *look.Cluster, args []string) 
 	}
 }
 
+// aboutLogin says whether an error tells of a refused login, as far as the broker says so: some only close the connection.
+func aboutLogin(text string) bool {
+	return strings.Contains(strings.ToLower(text), "sasl") || os.Getenv("KAFKA_SASL_MECHANISM") != "" && strings.HasSuffix(text, "EOF")
+}
+
 // explain adds to an error what to do.
 func (a *app) explain(err error) string {
 	text := strings.TrimPrefix(err.Error(), "eventbus: ")
 	hint := ""
 	switch {
 	case errors.As(err, new(usageError)):
-	case errors.As(err, new(unreachableError)) && strings.Contains(strings.ToLower(text), "sasl"):
+	case errors.As(err, new(unreachableError)) && aboutLogin(text):
 		hint = "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
 	case errors.As(err, new(unreachableError)):
 		hint = "check --brokers or KAFKA_BROKERS, and that the broker runs; `eventbus dev` starts one"

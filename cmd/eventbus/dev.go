@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,49 +51,10 @@ func (a *app) serve(ctx context.Context, cluster *look.Cluster, f consoleFlags, 
 	if err != nil {
 		return err
 	}
-	defer page.Close()
-	listener, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return usage("the console cannot listen on %s: %w; choose another address", f.listen, err)
-	}
-	var handler http.Handler = page
-	if host, _, _ := net.SplitHostPort(f.listen); loopback(host) {
-		handler = onlyLoopback(page)
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	ready(listener.Addr().String())
-	stop := context.AfterFunc(ctx, func() {
-		page.Close() // first: streams never end by themselves
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = server.Shutdown(late) // what is still open then is cut
-		_ = server.Close()
-	})
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if err := page.ListenAndServe(ctx, f.listen, ready); err != nil {
+		return usage("%w; choose another address", err)
 	}
 	return context.Cause(ctx)
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// onlyLoopback refuses requests for other names, as pages of others make them whose name was pointed here (DNS rebinding).
-func onlyLoopback(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(r.Host); err == nil {
-			host = h
-		}
-		if !loopback(strings.Trim(host, "[]")) {
-			http.Error(w, "this console is served for localhost only", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (a *app) devCommand() *cobra.Command {

@@ -17,6 +17,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus"
 	"github.com/dreamscape/eventbus/embedded"
@@ -473,7 +476,7 @@ func TestWhatIsWrongIsSaidInASentence(t *testing.T) {
 		{[]string{"topics", "--schemas", "/nowhere"}, exitUsage, "--schemas: no file"},
 		{[]string{"lag", "--interval", "1ms"}, exitUsage, "--interval: expected 100ms or more"},
 		{[]string{"dev", "--port", "1", "--dir", "/proc/nowhere"}, exitUsage, "/proc/nowhere"},
-		{[]string{"console", "--listen", "nowhere:at:all"}, exitUsage, "cannot listen"},
+		{[]string{"console", "--listen", "nowhere:at:all"}, exitUsage, "console: listen tcp"},
 	} {
 		began := time.Now()
 		r := s.run(c.args...)
@@ -483,6 +486,34 @@ func TestWhatIsWrongIsSaidInASentence(t *testing.T) {
 		assert.Empty(t, r.out, "%v", c.args)
 		assert.Less(t, time.Since(began), 10*time.Second, "%v", c.args)
 	}
+}
+
+// A login that is refused is named, with what to look at, and without the password.
+func TestAWrongPasswordIsNamed(t *testing.T) {
+	newSite(t)
+	broker, err := embedded.Start(embedded.Options{Kfake: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "ops", "right")}})
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	t.Setenv("KAFKA_BROKERS", strings.Join(broker.Brokers(), ","))
+	t.Setenv("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+	t.Setenv("KAFKA_SASL_USERNAME", "ops")
+	t.Setenv("KAFKA_SASL_PASSWORD", "right")
+	require.Zero(t, command(t.Context(), "", 0, "topics").code)
+	t.Setenv("KAFKA_SASL_PASSWORD", "hunter2")
+	r := command(t.Context(), "", 0, "topics")
+	require.Equal(t, exitUnreachable, r.code)
+	require.Contains(t, r.errs, "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+	require.Equal(t, 1, strings.Count(r.errs, "\n"), r.errs)
+	require.NotContains(t, r.errs, "hunter2")
+	broker.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.SASLAuthenticate}, Err: kerr.SaslAuthenticationFailed, Count: -1, TopLevel: true}) // as Kafka says it
+	r = command(t.Context(), "", 0, "topics")
+	require.Equal(t, exitUnreachable, r.code)
+	require.Contains(t, r.errs, "SASL_AUTHENTICATION_FAILED")
+	for _, name := range []string{"KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"} {
+		require.NoError(t, os.Unsetenv(name))
+	}
+	r = command(t.Context(), "", 0, "topics")
+	require.Equal(t, exitUnreachable, r.code, r.errs)
 }
 
 // Ctrl-C in the middle of long work: it says what was done, and takes its bar away.

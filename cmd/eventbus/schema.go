@@ -41,7 +41,7 @@ func (a *app) schemaCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check [FILE|FOLDER...]", Short: "Check schemas, and with --events that events keep to them",
 		Long: "Check that schemas compile: JSON Schema 2020-12 without references out of the file. TOPIC.json has the schema of the payloads of a topic. With " +
-			"--events, a line of a file is an event, envelope and all, as `eventbus tail -o json` does not print and `kcat` does; it is checked by the schema whose " +
+			"--events, a line of a file is an event, envelope and all, as kcat prints it; it is checked by the schema whose " +
 			"type it has. Without arguments: DreamScape's own. It needs no broker.",
 		Example: "  eventbus schema check schemas/\n  kcat -b localhost -t dreamscape.user.created -C -e | eventbus schema check --events -",
 	}

@@ -1,7 +1,7 @@
 // Command dreamscape runs all five services in one process, on an embedded broker or on the cluster that KAFKA_BROKERS names, and
 // logs every event that passes:
 //
-//	go run ./examples/dreamscape            # until Ctrl-C, on the ports 3001 to 3005; prints what to try
+//	go run ./examples/dreamscape            # until Ctrl-C, on the ports 3001 to 3005, the console on 3000; prints what to try
 //	go run ./examples/dreamscape -once      # a traveller's whole journey, checked; exits 0 only if all of it went as it should
 //	go run ./examples/dreamscape -once -v   # with the event log
 //	go run ./examples/dreamscape -acls      # prints what Kafka must allow each of them, as arguments of kafka-acls.sh

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -13,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
+	"github.com/dreamscape/eventbus/internal/masking"
 )
 
 // Event is a record as it is shown.
@@ -135,23 +135,11 @@ func shownText(b []byte) string {
 	return "base64:" + base64.StdEncoding.EncodeToString(b)
 }
 
-const masked = "***"
-
-// secretNames are parts of names whose values are masked where no schema says what is secret.
-var secretNames = []string{"password", "passwd", "passphrase", "secret", "token", "authorization", "cookie", "apikey", "credential", "privatekey"}
-
-var separators = strings.NewReplacer("-", "", "_", "", ".", "", " ", "")
-
-func secretName(name string) bool {
-	name = separators.Replace(strings.ToLower(name))
-	return slices.ContainsFunc(secretNames, func(part string) bool { return strings.Contains(name, part) })
-}
-
 func headers(hs []kgo.RecordHeader) []Header {
 	shown := make([]Header, 0, len(hs))
 	for _, h := range hs {
-		value := masked
-		if !secretName(h.Key) {
+		value := masking.Masked
+		if !masking.Secret(h.Key) {
 			value = shownText(h.Value[:min(len(h.Value), maxShownValue)])
 		}
 		shown = append(shown, Header{Name: h.Key, Value: value})
@@ -166,11 +154,11 @@ func byName(value []byte) []byte {
 	e := jsontext.NewEncoder(&out, jsontext.AllowDuplicateNames(true))
 	for {
 		kind, n := d.StackIndex(d.StackDepth())
-		if kind == '{' && n%2 == 1 && secretName(lastName(d)) {
+		if kind == '{' && n%2 == 1 && masking.Secret(lastName(d)) {
 			if err := d.SkipValue(); err != nil {
-				return []byte(`"` + masked + `"`)
+				return []byte(`"` + masking.Masked + `"`)
 			}
-			_ = e.WriteToken(jsontext.String(masked))
+			_ = e.WriteToken(jsontext.String(masking.Masked))
 			continue
 		}
 		token, err := d.ReadToken()
@@ -178,7 +166,7 @@ func byName(value []byte) []byte {
 			break
 		}
 		if err := e.WriteToken(token); err != nil {
-			return []byte(`"` + masked + `"`)
+			return []byte(`"` + masking.Masked + `"`)
 		}
 	}
 	return bytes.TrimSpace(out.Bytes())

@@ -45,7 +45,7 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-// Serve runs the services on their documented ports until ctx ends, and logs every event. It returns nil after a clean drain.
+// Serve runs the services on their documented ports, and the console beside them, until ctx ends, and logs every event. It returns nil after a clean drain.
 func Serve(ctx context.Context, opts Options) error {
 	out := opts.out()
 	site, err := connect()
@@ -58,6 +58,10 @@ func Serve(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	shown, err := startPage(ctx, site)
+	if err != nil {
+		return errors.Join(err, f.stop(ctx))
+	}
 	printWelcome(out, site, f)
 	watched, end := f.watch(ctx)
 	<-watched.Done()
@@ -66,7 +70,7 @@ func Serve(ctx context.Context, opts Options) error {
 	if ctx.Err() == nil {
 		err = context.Cause(watched) // a service has ended by itself
 	}
-	return errors.Join(err, f.stop(ctx))
+	return errors.Join(err, shown.close(ctx), f.stop(ctx))
 }
 
 // startLimit bounds the start of the services, and of what watches them.

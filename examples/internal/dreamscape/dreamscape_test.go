@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -129,7 +131,7 @@ func TestServeNamesAPortThatIsTaken(t *testing.T) {
 
 func TestServeRunsUntilItIsToldToStop(t *testing.T) {
 	quiet(t)
-	for _, addr := range []string{":3001", ":3002", ":3003", ":3004", ":3005"} {
+	for _, addr := range []string{"localhost:3000", ":3001", ":3002", ":3003", ":3004", ":3005"} {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Skipf("another program has a documented port: %v", err)
@@ -138,9 +140,28 @@ func TestServeRunsUntilItIsToldToStop(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	out := &watcher{text: "Ctrl-C", found: cancel}
+	out := &watcher{text: "Ctrl-C", found: func() {
+		answer, err := http.Get("http://localhost:3000/")
+		if assert.NoError(t, err) {
+			assert.Equal(t, http.StatusOK, answer.StatusCode)
+			assert.NoError(t, answer.Body.Close())
+		}
+		cancel()
+	}}
 	require.NoError(t, dreamscape.Serve(ctx, dreamscape.Options{Out: out}))
 	require.ErrorIs(t, ctx.Err(), context.Canceled)
+}
+
+func TestServeNamesTheConsolesPortThatIsTaken(t *testing.T) {
+	quiet(t)
+	l, err := net.Listen("tcp", "localhost:3000")
+	if err != nil {
+		t.Skipf("another program has the console's port: %v", err)
+	}
+	defer l.Close()
+	err = dreamscape.Serve(t.Context(), dreamscape.Options{})
+	require.ErrorContains(t, err, "3000")
+	require.ErrorContains(t, err, "address already in use")
 }
 
 // rows are the lines of the printed table that tell of an event, without the saga's.

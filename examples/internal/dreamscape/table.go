@@ -80,6 +80,7 @@ func printWelcome(out io.Writer, s *site, f *fleet) {
 	for i, running := range f.services {
 		fmt.Fprintf(out, "  %-16s %-24s %s\n", running.Name(), strings.Replace(running.URL(), "127.0.0.1", "localhost", 1), apps[i].Group())
 	}
+	fmt.Fprintf(out, "  %-16s http://%s/\n", "console", consoleAddr)
 	fmt.Fprint(out, suggestions)
 }
 
