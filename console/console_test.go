@@ -128,7 +128,7 @@ func journey(t *testing.T) *bustest.Bus {
 
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	require.Eventually(t, is, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, is, time.Minute, 5*time.Millisecond, what)
 }
 
 func TestAClusterThatDoesNotAnswerIsSaidInTime(t *testing.T) {
@@ -169,7 +169,7 @@ func TestABrokerThatHangsDoesNotKeepThePage(t *testing.T) {
 	b.Fault(bustest.Fault{Request: bustest.Fetch, Do: bustest.Silence()})
 	began := time.Now()
 	status, body := s.get("?trail=journey-1&letters=" + letterTopic)
-	assert.Less(t, time.Since(began), 6*time.Second)
+	assert.Less(t, time.Since(began), 8*time.Second)
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, section(t, body, "stream"), "Only what was read in time is shown")
 	assert.Contains(t, section(t, body, "trail"), "Only what was read in time is shown")

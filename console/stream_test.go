@@ -85,7 +85,7 @@ func next(t *testing.T, messages <-chan message, name, text string) message {
 			if (m.name == name || name == "") && strings.Contains(m.data, text) {
 				return m
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			require.Fail(t, "nothing came", "%s: %s", name, text)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type app struct {
 	color   string
 	source  string
 	reader  *bufio.Reader // of in, once a person is asked
+
+	unwritten error // why something could not be printed
 }
 
 const about = `See what a Kafka cluster carries, and mend what its services could not handle.
@@ -53,7 +56,10 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage("%w; `%s --help` lists the flags", err, c.CommandPath())
 	})
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := cmp.Or(c.ValidateRequiredFlags(), c.ValidateFlagGroups()); err != nil {
+			return usage("%w; `%s --help` lists the flags", err, c.CommandPath())
+		}
 		if a.color != "auto" && a.color != "always" && a.color != "never" {
 			return usage("--color: expected auto, always or never, not %q", a.color)
 		}
@@ -67,6 +73,9 @@ func (a *app) root() *cobra.Command {
 		a.schemaCommand(), a.devCommand(), a.consoleCommand(), manCommand(),
 		&cobra.Command{Use: "exit-codes", Short: "What exit codes mean", Long: exitCodes},
 	)
+	root.SetOut(a.out) // before cobra's own commands, which take it as it is
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	strictArgs(root)
 	return root
 }
@@ -87,10 +96,10 @@ func strictArgs(c *cobra.Command) {
 			}
 			return nil
 		}
-		if c.RunE == nil && c.HasParent() {
-			c.RunE = func(c *cobra.Command, _ []string) error {
-				return usage("%s: expected one of its commands; `%s --help` lists them", c.CommandPath(), c.CommandPath())
-			}
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		c.RunE = func(c *cobra.Command, _ []string) error {
+			return usage("%s: expected one of its commands; `%s --help` lists them", c.CommandPath(), c.CommandPath())
 		}
 	}
 	for _, sub := range c.Commands() {
@@ -165,11 +174,11 @@ func (a *app) open(ctx context.Context) (c *look.Cluster, done func(), err error
 		_ = bus.Shutdown(ctx) // everything that was to be acknowledged is
 	}
 	if err := c.Connect(ctx); err != nil {
-		done()
-		if ctx.Err() != nil {
-			return nil, nil, err
-		}
-		return nil, nil, unreachableError{err}
+		c.Close()
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = bus.Shutdown(ended) // it has done nothing that is to be waited for
+		return nil, nil, err
 	}
 	return c, done, nil
 }
@@ -194,12 +203,14 @@ func aboutLogin(text string) bool {
 // explain adds to an error what to do.
 func (a *app) explain(err error) string {
 	text := strings.TrimPrefix(err.Error(), "eventbus: ")
-	hint := ""
+	hint, away := "", errors.As(err, new(*look.AwayError))
 	switch {
 	case errors.As(err, new(usageError)):
-	case errors.As(err, new(unreachableError)) && aboutLogin(text):
+	case away && aboutLogin(text):
 		hint = "check KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
-	case errors.As(err, new(unreachableError)):
+	case away && (strings.Contains(text, "TLS") || strings.Contains(text, "x509") || strings.Contains(text, "certificate")):
+		hint = "check KAFKA_TLS, KAFKA_TLS_CA_FILE, KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE"
+	case away:
 		hint = "check --brokers or KAFKA_BROKERS, and that the broker runs; `eventbus dev` starts one"
 	case errors.Is(err, look.ErrNoTopic), errors.Is(err, kerr.UnknownTopicOrPartition) && !strings.Contains(text, "EnsureTopics"):
 		hint = "`eventbus topics` lists those that are there"

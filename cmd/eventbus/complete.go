@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -83,7 +84,11 @@ func manCommand() *cobra.Command {
 		Use: "man FOLDER", GroupID: "make", Short: "Write the man pages into a folder", Args: cobra.ExactArgs(1),
 		Example: "  eventbus man ~/.local/share/man/man1 && man eventbus-tail",
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o750); err != nil {
+				return usageError{err}
+			}
 			root := c.Root()
+			root.Long += "\n\nExit codes:\n\n" + exitCodes
 			root.DisableAutoGenTag = true // the same pages from the same source
 			epoch := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			header := &doc.GenManHeader{Title: "EVENTBUS", Section: "1", Source: "eventbus", Date: &epoch}

@@ -87,15 +87,21 @@ func (a *app) devCommand() *cobra.Command {
 		if partitions < 1 {
 			return usage("--partitions: expected 1 or more, not %d", partitions)
 		}
+		if a.prefix == "" {
+			a.prefix = os.Getenv("KAFKA_TOPIC_PREFIX")
+		}
 		broker, err := embedded.Start(embedded.Options{Port: port, Dir: folder, Partitions: partitions, TopicPrefix: a.prefix})
 		if err != nil {
-			return usageError{err}
+			return usage("%w; --port and --dir choose others", err)
 		}
 		defer broker.Close()
 		a.brokers = strings.Join(broker.Brokers(), ",")
-		for _, name := range []string{"KAFKA_TLS", "KAFKA_TLS_CA_FILE", "KAFKA_TLS_CERT_FILE", "KAFKA_TLS_KEY_FILE", "KAFKA_SASL_MECHANISM"} {
-			if err := os.Unsetenv(name); err != nil { // those of another cluster
-				return err
+		for _, set := range os.Environ() {
+			name, _, _ := strings.Cut(set, "=")
+			if strings.HasPrefix(name, "KAFKA_TLS") || strings.HasPrefix(name, "KAFKA_SASL") { // those of another cluster
+				if err := os.Unsetenv(name); err != nil {
+					return err
+				}
 			}
 		}
 		cluster, done, err := a.open(ctx)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -100,7 +101,7 @@ func wrap(text string, width int) []string {
 func (d *doctor) examine(ctx context.Context, patterns []string) error {
 	meta, err := d.admin.BrokerMetadata(ctx)
 	if err != nil {
-		return unreachableError{err}
+		return err
 	}
 	d.brokers = len(meta.Brokers)
 	d.ok("connected: %d brokers, controller %d, cluster %s", d.brokers, meta.Controller, meta.Cluster)
@@ -366,9 +367,14 @@ func (d *doctor) groupChecks(ctx context.Context, topics []look.Topic) error {
 		partitions[t.Name] = t.Partitions
 	}
 	groups, err := d.cluster.Groups(ctx, d.group)
-	if err != nil {
-		d.fail("group %s: %v; it appears with its first commit", d.group, err)
-		return nil
+	if errors.Is(err, look.ErrNoGroup) {
+		d.warn("group %s is not there yet: it appears when its first member joins", d.group)
+		groups = []look.Group{{Name: d.group, State: "not there"}}
+		for _, t := range topics {
+			groups[0].Partitions = append(groups[0].Partitions, look.GroupPartition{Topic: t.Name})
+		}
+	} else if err != nil {
+		return err
 	}
 	d.ok("group %s: %s, %d members, %s records behind", d.group, groups[0].State, len(groups[0].Members), grouped(groups[0].Lag))
 	read := map[string]bool{}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,6 +77,7 @@ func (a *app) lagCommand() *cobra.Command {
 	flags.BoolVar(&all, "all", false, "also partitions without lag")
 	flags.Int64Var(&limit, "max", -1, "fail where a group's lag is more, in records")
 	c.ValidArgsFunction = a.completeGroups
+	c.MarkFlagsMutuallyExclusive("watch", "max")
 	c.PreRunE = func(*cobra.Command, []string) error {
 		if interval < 100*time.Millisecond {
 			return usage("--interval: expected 100ms or more, not %v", interval)
@@ -86,13 +88,18 @@ func (a *app) lagCommand() *cobra.Command {
 		before := map[string]int64{}
 		for began := time.Now(); ; {
 			groups, err := cluster.Groups(ctx, args...)
-			if err != nil {
+			if watch && ctx.Err() == nil && errors.As(err, new(*look.AwayError)) {
+				fmt.Fprintln(a.errs, "eventbus: "+oneLine(err.Error())+"; waiting for it to come back")
+			} else if err != nil {
 				return err
 			}
-			if watch && out == "text" && a.colored() {
+			if watch && err == nil && out == "text" && a.colored() {
 				a.printf("\x1b[H\x1b[2J") // from the top: what was there stays in the terminal's history
 			}
-			if err := a.printLag(groups, out, all, before, time.Since(began)); err != nil {
+			if err == nil {
+				err = a.printLag(groups, out, all, before, time.Since(began))
+			}
+			if a.unwritten != nil {
 				return err
 			}
 			if !watch {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,6 +74,7 @@ func (f *letterFlags) add(c *cobra.Command) {
 	flags.StringVar(&f.filter.EventID, "event", "", "only this event id")
 	flags.StringVar(&f.since, "since", "", "only what failed since: an age such as 90m or 7d, 14:30, a date")
 	flags.StringVar(&f.until, "until", "", "only what failed before")
+	flags.IntVar(&f.filter.MinRedrives, "min-redrives", 0, "only what was sent back so often or more")
 }
 
 func (f *letterFlags) parse() (eventbus.LetterFilter, error) {
@@ -127,13 +129,10 @@ func (f *letterFlags) of(ctx context.Context, cluster *look.Cluster, name string
 	return filter, letters, err
 }
 
+// lettersOf are the dead letters of a topic; which group gave them up, its name says, and else flags.
 func lettersOf(ctx context.Context, cluster *look.Cluster, name string) (*eventbus.DeadLetters, error) {
-	topics, err := chosen(ctx, cluster, []string{name})
-	if err != nil {
+	if _, err := one(ctx, cluster, name); err != nil {
 		return nil, err
-	}
-	if len(topics) != 1 || !topics[0].Letters {
-		return nil, fmt.Errorf("topic %s holds no dead letters; `eventbus dlq ls --all` lists those that do", name)
 	}
 	return cluster.Letters(name)
 }
@@ -149,7 +148,7 @@ func (a *app) dlqShow() *cobra.Command {
 		Example: "  eventbus dlq show dreamscape.user.created.dlq.welcome 0:17\n  eventbus dlq show dreamscape.user.created.dlq.welcome --class schema",
 	}
 	f.add(c)
-	c.Flags().IntVar(&limit, "limit", 10, "at most so many")
+	c.Flags().IntVar(&limit, "limit", 10, "at most so many; 0: all")
 	c.Flags().StringVarP((*string)(&out), "output", "o", "text", "text or json (a line a letter)")
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		if err := out.check(); err != nil {
@@ -178,7 +177,7 @@ func (a *app) dlqShow() *cobra.Command {
 			if err := a.printLetter(cluster, l, out); err != nil {
 				return err
 			}
-			if shown++; shown >= limit {
+			if shown++; shown == limit {
 				return nil
 			}
 		}
@@ -246,7 +245,7 @@ func (a *app) sure(ctx context.Context, ch changes, question string) error {
 	}
 	fmt.Fprintf(a.errs, "%s? [y/N] ", question)
 	answer, err := a.readLine(ctx)
-	if err != nil {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if answer = strings.ToLower(answer); answer != "y" && answer != "yes" {
@@ -259,24 +258,29 @@ func (a *app) interactive() bool { return a.width != 0 || onTerminal(a.in) }
 
 // readLine reads what a person types, until ctx ends.
 func (a *app) readLine(ctx context.Context) (string, error) {
+	line, err := interruptible(ctx, func() (string, error) { return a.lines().ReadString('\n') })
+	if line = strings.TrimSpace(line); errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return line, err
+}
+
+// interruptible reads until ctx ends. The reading then stays: the program ends.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
-		line string
+		what T
 		err  error
 	}
-	read := make(chan result, 1)
-	go func() { // it stays where ctx ends first: the program ends then
-		line, err := a.lines().ReadString('\n')
-		read <- result{strings.TrimSpace(line), err}
+	done := make(chan result, 1)
+	go func() {
+		what, err := read()
+		done <- result{what, err}
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(a.errs)
-		return "", context.Cause(ctx)
-	case r := <-read:
-		if errors.Is(r.err, io.EOF) && r.line != "" {
-			r.err = nil
-		}
-		return r.line, r.err
+		return *new(T), context.Cause(ctx)
+	case r := <-done:
+		return r.what, r.err
 	}
 }
 
@@ -289,19 +293,24 @@ func (a *app) lines() *bufio.Reader {
 
 func (a *app) dlqRedrive() *cobra.Command {
 	var (
-		f    letterFlags
-		ch   changes
-		opts eventbus.RedriveOptions
+		f     letterFlags
+		ch    changes
+		opts  eventbus.RedriveOptions
+		topic string
+		group string
 	)
 	c := &cobra.Command{
 		Use: "redrive DLQ", Short: "Send dead letters back to their group, and to no other", Args: cobra.ExactArgs(1),
 		Long: "Send dead letters back to the group that gave them up, by its retry topic; other groups see nothing of it. It goes on where the last call with the " +
 			"same filter, or of the same --name, stopped. The letters stay where they are: `eventbus dlq purge` deletes.",
-		Example: "  eventbus dlq redrive dreamscape.user.created.dlq.welcome --fingerprint 5f1d2c --dry-run",
+		Example: "  eventbus dlq redrive dreamscape.user.created.dlq.welcome --class schema --dry-run",
 	}
 	f.add(c)
 	ch.add(c)
 	flags := c.Flags()
+	flags.StringVar(&topic, "topic", "", "the topic that they were of, where the name of DLQ does not say so")
+	flags.StringVar(&group, "group", "", "the group to send them back to, likewise")
+	c.MarkFlagsRequiredTogether("topic", "group")
 	flags.IntVar(&opts.Rate, "rate", 100, "how many a second")
 	flags.IntVar(&opts.MaxRedrives, "max-redrives", 3, "leave those that were sent back so often")
 	flags.StringVar(&opts.Name, "name", "", "the name of the cursor (default: one made of the filter)")
@@ -312,26 +321,58 @@ func (a *app) dlqRedrive() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if opts.Rate <= 0 || opts.MaxRedrives <= 0 {
+			return usage("--rate and --max-redrives: expected 1 or more")
+		}
+		if topic != "" {
+			if letters, err = cluster.LettersOf(args[0], topic, group); err != nil {
+				return usageError{err}
+			}
+		}
 		opts.Filter = filter
+		bar := a.progress("counting")
+		opts.Progress = func(r eventbus.RedriveReport) { bar.show(redriven(r)) }
 		report, err := letters.Redrive(ctx, opts)
+		bar.end()
 		if err != nil {
 			return err
 		}
 		a.printRedrive(report)
+		if report.Matched == 0 && begun(report) {
+			a.printf("what is before was looked at by an earlier redrive (%s); --name begins anew\n", clean(report.Cursor))
+		}
 		if ch.dry || report.Sent == 0 {
 			return nil
 		}
 		if err := a.sure(ctx, ch, fmt.Sprintf("Send %s letters back", grouped(int64(report.Sent)))); err != nil {
 			return err
 		}
-		bar, all := a.progress("sending"), int64(report.Sent)
+		all := int64(report.Sent)
+		bar = a.progress("sending")
 		opts.Send, opts.Progress = true, func(r eventbus.RedriveReport) { bar.show(int64(r.Sent), all) }
 		report, err = letters.Redrive(ctx, opts)
 		bar.end()
-		a.printRedrive(report)
+		if err == nil {
+			a.printRedrive(report)
+			return nil
+		}
+		a.printf("%s of %s sent, then it was stopped; the same call goes on from there\n", grouped(int64(report.Sent)), grouped(all))
 		return err
 	})
 	return c
+}
+
+// redriven is how many letters of how many a redrive has looked at.
+func redriven(r eventbus.RedriveReport) (done, all int64) {
+	for _, p := range r.Partitions {
+		done, all = done+p.Next-p.From, all+p.End-p.From
+	}
+	return done, all
+}
+
+// begun says whether a cursor has passed something.
+func begun(r eventbus.RedriveReport) bool {
+	return slices.ContainsFunc(r.Partitions, func(p eventbus.RedrivePartition) bool { return p.From > 0 })
 }
 
 func (a *app) printRedrive(r eventbus.RedriveReport) {
@@ -341,7 +382,7 @@ func (a *app) printRedrive(r eventbus.RedriveReport) {
 	}
 	a.printf("%s %s of %s", grouped(int64(r.Sent)), verb, grouped(int64(r.Matched)))
 	if left := r.Quarantined + r.Strangers + r.Skipped; left > 0 {
-		a.printf("; %s stay: %d sent back too often, %d of another topic or group, %d without a record to send", grouped(int64(left)), r.Quarantined, r.Strangers, r.Skipped)
+		a.printf("; %s stay: %d sent back too often, %d of another topic or group, %d without a record or readable headers", grouped(int64(left)), r.Quarantined, r.Strangers, r.Skipped)
 	}
 	a.printf("\n")
 	for i, l := range r.Left {

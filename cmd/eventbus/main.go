@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/term"
+
+	"github.com/dreamscape/eventbus/internal/look"
 )
 
 // Exit codes, as `eventbus help exit-codes` tells.
@@ -47,10 +49,15 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetErr(s.errs)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
+		err = a.unwritten
+	}
+	if err == nil {
 		return exitDone
 	}
 	code := exitCode(ctx, err)
-	if code != exitInterrupted {
+	if code == exitInterrupted {
+		fmt.Fprintln(s.errs, "eventbus: interrupted")
+	} else {
 		fmt.Fprintln(s.errs, "eventbus: "+oneLine(a.explain(err)))
 	}
 	return code
@@ -63,11 +70,6 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// unreachableError is that of a cluster that does not answer.
-type unreachableError struct{ error }
-
-func (e unreachableError) Unwrap() error { return e.error }
-
 // errFound is that of a check that found something wrong, and has said so.
 var errFound = errors.New("there is something to mend, see above")
 
@@ -77,7 +79,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.As(err, new(unreachableError)):
+	case errors.As(err, new(*look.AwayError)):
 		return exitUnreachable
 	}
 	return exitFailed

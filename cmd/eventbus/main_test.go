@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus"
@@ -289,6 +290,8 @@ func TestDeadLettersGoBackAndAway(t *testing.T) {
 	r = s.runWith("n\n", 80, "dlq", "redrive", letters)
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.errs, "nothing was done")
+	r = s.runWith("", 80, "dlq", "redrive", letters)
+	require.Equal(t, "eventbus: nothing was done\n", r.errs[strings.LastIndex(r.errs, "eventbus:"):], "Ctrl-D")
 	close(mended)
 	r = s.runWith("y\n", 80, "dlq", "redrive", letters, "--fingerprint", kind[1])
 	require.Equal(t, exitDone, r.code, r.errs)
@@ -304,7 +307,10 @@ func TestDeadLettersGoBackAndAway(t *testing.T) {
 	s.until("handled once more", func() bool { return s.bus.Metrics().MessagesConsumed == 6 })
 
 	for says, args := range map[string][]string{
-		"holds no dead letters":              {"dlq", "show", "dreamscape.user.created"},
+		"is a pattern: expected the name of": {"dlq", "show", "dreamscape.*"},
+		"--until: is not after --since":      {"replay", "dreamscape.user.created", "welcome", "--since", "1h", "--until", "2h"},
+		"--rate: expected 1 or more":         {"replay", "dreamscape.user.created", "welcome", "--since", "1h", "--rate", "0"},
+		"--rate and --max-redrives":          {"dlq", "redrive", letters, "--max-redrives", "0"},
 		"expected PARTITION:OFFSET":          {"dlq", "show", letters, "7"},
 		"at least one of the flags":          {"dlq", "purge", letters},
 		"is no class of failures":            {"dlq", "groups", letters, "--class", "bad luck"},
@@ -424,6 +430,66 @@ func TestSchemasOfOthers(t *testing.T) {
 	s.ok("publish", "acme.orders", "--schemas", dir, "--payload", `{"n":1,"pin":"1234"}`)
 	out := s.ok("tail", "acme.orders", "--schemas", dir)
 	require.Contains(t, out, `"pin":"***"`)
+	out = s.ok("publish", "acme.orders", "--schemas", dir, "--payload", `{"n":1,"pin":"1234","password":"hunter2"}`, "--key", "k-1", "--dry-run")
+	require.Contains(t, out, `"key":"k-1"`)
+	require.NotContains(t, out, "1234")
+	require.NotContains(t, out, "hunter2", "the schema does not say that it is secret, its name does")
+	r = s.run("publish", "acme.*", "--payload", `{}`)
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.errs, "is a pattern: expected the name of one topic")
+}
+
+// Hostile values move no cursor, and secrets in what is no JSON stay hidden.
+func TestHostileValues(t *testing.T) {
+	s := newSite(t)
+	producer, err := kgo.NewClient(s.bus.ClientOptions()...)
+	require.NoError(t, err)
+	defer producer.Close()
+	for _, value := range []string{
+		`{"password":"hunter2","password":"hunter3"}`, `{"password":"hunter4"`, "{\"a\":\"\u009b2J\u202eevil\"}", "\x1b[2J", `"` + strings.Repeat("x", 100_000) + `"`,
+	} {
+		require.NoError(t, producer.ProduceSync(t.Context(), &kgo.Record{Topic: "dreamscape.user.created", Key: []byte("\x1b]0;x\a"), Value: []byte(value)}).FirstErr())
+	}
+	require.NoError(t, producer.ProduceSync(t.Context(), &kgo.Record{Topic: "dreamscape.user.created", Key: []byte("k")}).FirstErr())
+	for _, args := range [][]string{{"tail"}, {"tail", "-o", "json"}} {
+		out := s.ok(args...)
+		require.Equal(t, 6, strings.Count(out, "\n"))
+		require.NotContains(t, out, "hunter")
+		require.False(t, strings.ContainsFunc(strings.ReplaceAll(out, "\n", ""), moves), "%q", out)
+	}
+}
+
+// What cannot be printed is an error, not silence.
+func TestAFullDisk(t *testing.T) {
+	s := newSite(t)
+	s.publish("c", "ada")
+	t.Setenv("KAFKA_BROKERS", s.brokers)
+	for _, args := range [][]string{{"topics"}, {"tail"}, {"tail", "-o", "json"}, {"groups"}, {"schema", "check"}} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Skipf("no /dev/full here: %v", err)
+		}
+		var errs bytes.Buffer
+		code := run(t.Context(), args, streams{in: strings.NewReader(""), out: full, errs: &errs})
+		require.NoError(t, full.Close())
+		require.Equal(t, exitFailed, code, "%v", args)
+		require.Contains(t, errs.String(), "could not be printed", "%v", args)
+	}
+}
+
+// Ctrl-C ends a command that waits for its input.
+func TestCtrlCWhileReading(t *testing.T) {
+	s := newSite(t)
+	t.Setenv("KAFKA_BROKERS", s.brokers)
+	for _, args := range [][]string{{"publish", "dreamscape.user.created", "--file", "-"}, {"schema", "check", "--events", "-"}} {
+		in, writer, err := os.Pipe()
+		require.NoError(t, err)
+		ctx, interrupt := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		var out lockedBuffer
+		require.Equal(t, exitInterrupted, run(ctx, args, streams{in: in, out: &out, errs: &out}), "%v: %s", args, out.String())
+		interrupt()
+		require.NoError(t, errors.Join(writer.Close(), in.Close()))
+	}
 }
 
 // A terminal of 40 columns gets lines of 40 columns, without a colour that is left on.
@@ -474,6 +540,9 @@ func TestWhatIsWrongIsSaidInASentence(t *testing.T) {
 		{[]string{"trail"}, exitUsage, "usage: eventbus trail CORRELATION"},
 		{[]string{"topics", "--color", "pink"}, exitUsage, "--color: expected auto, always or never"},
 		{[]string{"topics", "--schemas", "/nowhere"}, exitUsage, "--schemas: no file"},
+		{[]string{"dlq", "purge", "x"}, exitUsage, "at least one of the flags"},
+		{[]string{"completion", "foo"}, exitUsage, "foo"},
+		{[]string{"lag", "--watch", "--max", "1"}, exitUsage, "watch"},
 		{[]string{"lag", "--interval", "1ms"}, exitUsage, "--interval: expected 100ms or more"},
 		{[]string{"dev", "--port", "1", "--dir", "/proc/nowhere"}, exitUsage, "/proc/nowhere"},
 		{[]string{"console", "--listen", "nowhere:at:all"}, exitUsage, "console: listen tcp"},
@@ -539,8 +608,8 @@ func TestCtrlCInTheMiddleOfARedrive(t *testing.T) {
 	s.until("on its way", func() bool { return strings.Contains(errs.String(), "sending") })
 	interrupt()
 	require.Equal(t, exitInterrupted, <-ended)
-	require.Regexp(t, `\n\d+ sent of \d+\n$`, out.String())
-	require.True(t, strings.HasSuffix(errs.String(), "\r\x1b[K"), "%q", errs.String())
+	require.Regexp(t, `\n\d+ of 60 sent, then it was stopped; the same call goes on from there\n$`, out.String())
+	require.True(t, strings.HasSuffix(errs.String(), "\r\x1b[Keventbus: interrupted\n"), "%q", errs.String())
 }
 
 func TestCompletionAndManPages(t *testing.T) {
@@ -552,10 +621,13 @@ func TestCompletionAndManPages(t *testing.T) {
 	require.Contains(t, r.out, "dreamscape.user.created\n")
 	dir := t.TempDir()
 	require.Regexp(t, `^\d+ pages in `, s.ok("man", dir))
+	root, err := os.ReadFile(filepath.Join(dir, "eventbus.1"))
+	require.NoError(t, err)
+	require.Contains(t, string(root), "interrupted by Ctrl-C")
 	page, err := os.ReadFile(filepath.Join(dir, "eventbus-dlq-redrive.1"))
 	require.NoError(t, err)
 	require.Contains(t, string(page), "retry topic")
-	require.Equal(t, exitUsage, s.run("man", "/nowhere/at/all").code)
+	require.Equal(t, exitUsage, s.run("man", "/proc/nowhere").code)
 	require.Contains(t, s.ok("help", "exit-codes"), "130")
 }
 
@@ -582,6 +654,6 @@ func TestDevServesBrokerAndConsole(t *testing.T) {
 		require.Contains(t, r.out, "key="+name)
 		interrupt()
 		require.Equal(t, exitInterrupted, <-ended, errs.String())
-		require.Empty(t, errs.String())
+		require.Equal(t, "eventbus: interrupted\n", errs.String())
 	}
 }

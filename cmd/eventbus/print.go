@@ -21,11 +21,15 @@ func clean(text string) string {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
-		case unicode.IsControl(r), r == utf8.RuneError, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		case moves(r), r == utf8.RuneError:
 			return '·'
 		}
 		return r
 	}, text)
+}
+
+func moves(r rune) bool {
+	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // columns is how wide out is; 0 where it is no terminal: nothing is cut.
@@ -93,7 +97,11 @@ func (a *app) paint(s style, text string) string {
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
+func (a *app) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(a.out, format, args...); err != nil && a.unwritten == nil {
+		a.unwritten = fmt.Errorf("what was found could not be printed: %w", err)
+	}
+}
 
 // cell is a text of a table, and how it is painted.
 type cell struct {
@@ -190,9 +198,30 @@ func (a *app) blocks(heads []string, rows [][]cell, columns int) {
 
 // printJSON prints a value a line.
 func (a *app) printJSON(v any) error {
-	e := json.NewEncoder(a.out)
+	var line strings.Builder
+	e := json.NewEncoder(&line)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	a.printf("%s\n", escaped(strings.TrimSuffix(line.String(), "\n")))
+	return a.unwritten
+}
+
+// escaped writes what would move a terminal's cursor as JSON's escapes do.
+func escaped(text string) string {
+	if !strings.ContainsFunc(text, moves) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if moves(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // format is -o.
@@ -270,12 +299,12 @@ func (p *progress) show(done, all int64) {
 }
 
 func (p *progress) line(done, all int64, took time.Duration) string {
-	const cells = 20
+	cells := max(4, min(20, p.width/4))
 	part := 1.0
 	if all > 0 {
 		part = float64(done) / float64(all)
 	}
-	filled := int(part * cells)
+	filled := int(part * float64(cells))
 	line := fmt.Sprintf("%s %s%s %3.0f %%  %s of %s", p.what, strings.Repeat("█", filled), strings.Repeat("░", cells-filled), part*100, grouped(done), grouped(all))
 	if done > 0 && done < all && took > time.Second {
 		left := time.Duration(float64(took) * float64(all-done) / float64(done)).Round(time.Second)

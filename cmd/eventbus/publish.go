@@ -37,7 +37,7 @@ func (a *app) publishCommand() *cobra.Command {
 	flags.StringVar(&given, "payload", "", "the payload as JSON")
 	flags.StringVar(&file, "file", "", "a file with the payload; - is the standard input")
 	flags.BoolVar(&prompt, "prompt", false, "ask for the payload, field by field")
-	flags.StringVar(&key, "key", "", "the record's key, for topics that are not declared; others make it from the payload")
+	flags.StringVar(&key, "key", "", "the record's key, but of DreamScape's topics: those make it from the payload")
 	flags.StringVar(&correlation, "correlation", "", "the event's correlation id (default: a new one)")
 	flags.StringVar(&a.source, "source", "", "the event's source (default: eventbus-cli)")
 	c.MarkFlagsMutuallyExclusive("payload", "file", "prompt")
@@ -49,12 +49,12 @@ func (a *app) publishCommand() *cobra.Command {
 		}
 		var payload []byte
 		switch {
-		case given != "":
+		case flags.Changed("payload"):
 			payload = []byte(given)
 		case prompt:
 			payload, err = a.ask(ctx, topic)
 		default:
-			payload, err = a.read(file)
+			payload, err = a.read(ctx, file)
 		}
 		if err != nil {
 			return err
@@ -71,8 +71,7 @@ func (a *app) publishCommand() *cobra.Command {
 			return usageError{err}
 		}
 		if ch.dry {
-			a.printf("%s\n", compact(record.Value))
-			return nil
+			return a.printJSON(cluster.Event(record))
 		}
 		if err := cluster.Bus().Publish(ctx, event); err != nil {
 			return err
@@ -100,27 +99,33 @@ type jsonTopic interface {
 
 // publishable is the topic of a name, which has to be there.
 func publishable(ctx context.Context, cluster *look.Cluster, name, key string) (jsonTopic, error) {
-	if _, err := chosen(ctx, cluster, []string{name}); err != nil {
+	if _, err := one(ctx, cluster, name); err != nil {
 		return nil, err
 	}
 	declared, ok := cluster.Known(name).(jsonTopic)
-	switch {
-	case ok && key != "":
-		return nil, usage("--key: events of %s have their key from the payload", name)
-	case ok:
+	_, fromFile := declared.(*eventbus.Topic[json.RawMessage])
+	if ok && !fromFile {
+		if key != "" {
+			return nil, usage("--key: events of %s have their key from the payload", name)
+		}
 		return declared, nil
-	case key == "":
-		return eventbus.NewTopic[json.RawMessage](name, nil), nil
 	}
-	return eventbus.NewTopic(name, &eventbus.TopicOptions[json.RawMessage]{Key: func(json.RawMessage) string { return key }}), nil
+	opts := eventbus.TopicOptions[json.RawMessage]{}
+	if ok {
+		opts.Schema = declared.Schema()
+	}
+	if key != "" {
+		opts.Key = func(json.RawMessage) string { return key }
+	}
+	return eventbus.NewTopic(name, &opts), nil
 }
 
-func (a *app) read(file string) ([]byte, error) {
+func (a *app) read(ctx context.Context, file string) ([]byte, error) {
 	if file == "" && onTerminal(a.in) {
 		return nil, usage("expected --payload, --file or --prompt")
 	}
 	if file == "" || file == "-" {
-		return io.ReadAll(a.in)
+		return interruptible(ctx, func() ([]byte, error) { return io.ReadAll(a.in) })
 	}
 	payload, err := os.ReadFile(file) // #nosec G304 -- the user names it
 	if err != nil {

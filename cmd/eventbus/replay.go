@@ -39,15 +39,26 @@ func (a *app) replayCommand() *cobra.Command {
 				return err
 			}
 		}
-		opts.Until, err = parseTime("until", until)
-		return err
+		if opts.Until, err = parseTime("until", until); err != nil {
+			return err
+		}
+		switch {
+		case !opts.Until.IsZero() && !opts.Until.After(opts.Since):
+			return usage("--until: is not after --since")
+		case opts.Rate <= 0:
+			return usage("--rate: expected 1 or more")
+		}
+		return nil
 	}
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
-		if _, err := chosen(ctx, cluster, args[:1]); err != nil {
+		if _, err := one(ctx, cluster, args[0]); err != nil {
 			return err
 		}
 		topic := cluster.Declared(args[0])
+		bar := a.progress("counting")
+		opts.Progress = func(r eventbus.ReplayReport) { bar.show(replayed(r)) }
 		report, err := cluster.Bus().Replay(ctx, topic, args[1], opts)
+		bar.end()
 		if err != nil {
 			return err
 		}
@@ -58,7 +69,8 @@ func (a *app) replayCommand() *cobra.Command {
 		if err := a.sure(ctx, ch, fmt.Sprintf("Have %s handle %s events once more", args[1], grouped(int64(report.Sent)))); err != nil {
 			return err
 		}
-		bar, all := a.progress("sending"), int64(report.Sent)
+		all := int64(report.Sent)
+		bar = a.progress("sending")
 		opts.Send, opts.Progress = true, func(r eventbus.ReplayReport) { bar.show(int64(r.Sent), all) }
 		report, err = cluster.Bus().Replay(ctx, topic, args[1], opts)
 		bar.end()
@@ -71,4 +83,12 @@ func (a *app) replayCommand() *cobra.Command {
 		return err
 	})
 	return c
+}
+
+// replayed is how many records of how many a replay has looked at.
+func replayed(r eventbus.ReplayReport) (done, all int64) {
+	for _, p := range r.Partitions {
+		done, all = done+p.Next-p.From, all+p.End-p.From
+	}
+	return done, all
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,13 +47,13 @@ func (a *app) schemaCheck() *cobra.Command {
 		Example: "  eventbus schema check schemas/\n  kcat -b localhost -t dreamscape.user.created -C -e | eventbus schema check --events -",
 	}
 	c.Flags().StringVar(&events, "events", "", "a file with an event a line; - is the standard input")
-	c.RunE = func(_ *cobra.Command, args []string) error {
+	c.RunE = func(cmd *cobra.Command, args []string) error {
 		topics, wrong, err := a.compileAll(args)
 		if err != nil {
 			return err
 		}
 		if events != "" {
-			n, err := a.checkEvents(events, topics)
+			n, err := a.checkEvents(cmd.Context(), events, topics)
 			if err != nil {
 				return err
 			}
@@ -69,7 +70,9 @@ func (a *app) schemaCheck() *cobra.Command {
 // compileAll compiles the schemas that arguments name, and says which are none.
 func (a *app) compileAll(args []string) (topics []eventbus.AnyTopic, wrong int, err error) {
 	if len(args) == 0 {
-		return eventbus.Catalogue(), 0, nil
+		all := eventbus.Catalogue() // they were compiled when this program began
+		a.printf("%s    the %d schemas of DreamScape's topics\n", a.paint(green, "ok"), len(all)-1)
+		return all, 0, nil
 	}
 	var files []string
 	for _, arg := range args {
@@ -105,7 +108,7 @@ type decoder interface {
 	DecodeRaw(value []byte) (*eventbus.RawEvent, error)
 }
 
-func (a *app) checkEvents(file string, topics []eventbus.AnyTopic) (wrong int, err error) {
+func (a *app) checkEvents(ctx context.Context, file string, topics []eventbus.AnyTopic) (wrong int, err error) {
 	in := a.in
 	if file != "-" {
 		f, err := os.Open(file) // #nosec G304 -- the user names it
@@ -123,7 +126,7 @@ func (a *app) checkEvents(file string, topics []eventbus.AnyTopic) (wrong int, e
 	}
 	lines, right := bufio.NewReaderSize(in, 1<<20), 0
 	for number := 1; ; number++ {
-		line, err := lines.ReadBytes('\n')
+		line, err := interruptible(ctx, func() ([]byte, error) { return lines.ReadBytes('\n') })
 		if len(strings.TrimSpace(string(line))) > 0 {
 			if why := checkEvent(line, byType); why != nil {
 				wrong++

@@ -92,6 +92,18 @@ func chosen(ctx context.Context, cluster *look.Cluster, args []string) ([]look.T
 	return found, nil
 }
 
+// one is the topic of a name, which is no pattern.
+func one(ctx context.Context, cluster *look.Cluster, name string) (look.Topic, error) {
+	if strings.ContainsAny(name, `*?[\`) {
+		return look.Topic{}, usage("%q is a pattern: expected the name of one topic", name)
+	}
+	topics, err := chosen(ctx, cluster, []string{name})
+	if err != nil {
+		return look.Topic{}, err
+	}
+	return topics[0], nil
+}
+
 // filterFlags are those that say which events are meant.
 type filterFlags struct {
 	filter look.Filter
@@ -170,14 +182,12 @@ func (a *app) tailCommand() *cobra.Command {
 		shown := 0
 		err := cluster.Tail(ctx, opts, func(e look.Event) bool {
 			if out == "json" {
-				if err := a.printJSON(e); err != nil {
-					return false
-				}
+				_ = a.printJSON(e) // run tells of it
 			} else {
 				a.printEvent(e)
 			}
 			shown++
-			return limit == 0 || shown < limit
+			return (limit == 0 || shown < limit) && a.unwritten == nil
 		})
 		if err == nil && ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -38,7 +38,7 @@ type tab struct {
 }
 
 // waits is how long a tab waits for what it is to see.
-const waits = 20 * time.Second
+const waits = time.Minute
 
 // open starts a browser of its own, of a size, and has it complain of nothing until the test ends.
 func open(t *testing.T, width, height int) *tab {

@@ -165,7 +165,7 @@ func (f *fleet) untilLetters(n int) {
 			}
 		}
 		return found >= n
-	}, 20*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 }
 
 // letterPlace is where the first letter is, as the page's address has it.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +156,7 @@ type run struct {
 	copies     bool // its members copy in transactions
 	sequenced  bool // and keys are parked, and released
 	parked     releases
+	published  atomic.Int64 // to be copied
 	topic      string
 	group      string
 	dir        string // of its ledgers

@@ -135,7 +135,7 @@ func (r *run) judgeSequences() {
 		letters[e.Payload.N] = true
 	}
 	lost, skipped := 0, 0
-	for n := 1; n <= r.events(); n++ {
+	for n := 1; n <= int(r.published.Load()); n++ {
 		switch {
 		case times[n] > 0:
 		case letters[n]:
@@ -144,7 +144,7 @@ func (r *run) judgeSequences() {
 			lost++
 		}
 	}
-	r.t.Logf("%d events, %d of them parked, %d releases, %d skipped; lost %d, doubled %d, out of order %d, dead-lettered twice %d", r.events(), len(letters),
+	r.t.Logf("%d events, %d of them parked, %d releases, %d skipped; lost %d, doubled %d, out of order %d, dead-lettered twice %d", r.published.Load(), len(letters),
 		r.parked.released, skipped, lost, doubled, mixed, again)
 	require.Zero(r.t, lost, "lost")
 	require.Zero(r.t, doubled, "doubled")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -80,8 +81,11 @@ func (c *Cluster) Event(r *kgo.Record) Event {
 		}
 	}
 	redact := byName
-	if known {
+	if known { // by name as well, where nobody says that the schema marks all that is secret
 		redact = declared.Redact
+		if !c.trusted[source] {
+			redact = func(payload []byte) []byte { return byName(declared.Redact(payload)) }
+		}
 	}
 	e.read(r.Value, redact)
 	return e
@@ -107,7 +111,7 @@ func (e *Event) read(value []byte, redact func([]byte) []byte) {
 	switch {
 	case value == nil:
 		e.Payload = json.RawMessage("null")
-	case !jsontext.Value(value).IsValid():
+	case !jsontext.Value(value).IsValid(jsontext.AllowDuplicateNames(true)):
 		e.Payload = quoted(value)
 	case json.Unmarshal(value, &env) != nil || env.EventID == "" || env.EventType == "" || env.Payload == nil:
 		// by name also where a schema is known: it speaks of payloads, and this may hold one anywhere
@@ -121,11 +125,20 @@ func (e *Event) read(value []byte, redact func([]byte) []byte) {
 	}
 }
 
-// quoted shows what is no JSON.
+// quoted shows what is no JSON. Where it seems to have been meant as such, and names a secret, none of it is shown.
 func quoted(value []byte) json.RawMessage {
-	text, _ := json.Marshal(shownText(value[:min(len(value), maxShownValue)]))
+	shown := shownText(value[:min(len(value), maxShownValue)])
+	for _, name := range memberName.FindAllString(shown, -1) {
+		if masking.Secret(name) {
+			shown = masking.Masked
+		}
+	}
+	text, _ := json.Marshal(shown)
 	return text
 }
+
+// memberName is what may be the name of a member of a broken JSON object.
+var memberName = regexp.MustCompile(`[\w.-]+"?\s*[:=]`)
 
 // shownText is text as it is, and what is none in base64.
 func shownText(b []byte) string {

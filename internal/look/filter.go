@@ -1,10 +1,11 @@
 package look
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"math/big"
 	"path"
 	"regexp"
 	"strconv"
@@ -53,7 +54,7 @@ type condition struct {
 	path     []string
 	operator string
 	value    string
-	number   float64 // of < and >
+	number   *big.Rat // of < and >
 	pattern  *regexp.Regexp
 }
 
@@ -108,7 +109,7 @@ func parseCondition(text string) (condition, error) {
 			return condition{}, fmt.Errorf("not a regular expression: %w", err)
 		}
 	case "<", "<=", ">", ">=":
-		if c.number, err = strconv.ParseFloat(c.value, 64); err != nil {
+		if c.number = number(c.value); c.number == nil {
 			return condition{}, fmt.Errorf("%s compares numbers, %q is none", c.operator, c.value)
 		}
 	}
@@ -134,11 +135,11 @@ func (c condition) holds(e *Event) bool {
 	case "~":
 		return there && c.pattern.MatchString(value)
 	}
-	number, err := strconv.ParseFloat(value, 64)
-	if !there || err != nil {
+	n := number(value)
+	if !there || n == nil {
 		return false
 	}
-	order := cmp.Compare(number, c.number)
+	order := n.Cmp(c.number)
 	switch c.operator {
 	case "<":
 		return order < 0
@@ -150,14 +151,29 @@ func (c condition) holds(e *Event) bool {
 	return order >= 0
 }
 
-// equal compares as numbers where both are: 1.50 is 1.5.
+// equal compares numbers of a payload as such: 1.50 is 1.5.
 func (c condition) equal(value string) bool {
 	if value == c.value {
 		return true
 	}
-	a, errA := strconv.ParseFloat(value, 64)
-	b, errB := strconv.ParseFloat(c.value, 64)
-	return errA == nil && errB == nil && a == b
+	a, b := number(value), number(c.value)
+	return c.path[0] == "payload" && a != nil && b != nil && a.Cmp(b) == 0
+}
+
+// number is a text as an exact number, nil for one that is none; long ones and large exponents are no business of a filter.
+func number(text string) *big.Rat {
+	if len(text) > 64 || strings.ContainsAny(text, "eE/xXpP_") {
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+			return nil
+		}
+		return new(big.Rat).SetFloat64(f)
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return nil
+	}
+	return r
 }
 
 // find returns the text of a field; that of a JSON object or array is its JSON.

@@ -43,6 +43,9 @@ type GroupPartition struct {
 	Member    string `json:"member,omitempty"`
 }
 
+// cursorInfix is in the names of groups whose offsets only say how far a redrive is: they are shown where they are asked for by name.
+const cursorInfix = ".redrive."
+
 // ErrNoGroup is wrapped where no group has a name.
 var ErrNoGroup = errors.New("there is no such group")
 
@@ -57,7 +60,7 @@ func (c *Cluster) Groups(ctx context.Context, names ...string) ([]Group, error) 
 		var groups []Group
 		for full, l := range listed {
 			name, ours := strings.CutPrefix(full, c.prefix)
-			if !ours || len(names) > 0 && !slices.Contains(names, name) || l.ProtocolType != "consumer" && l.ProtocolType != "" {
+			if !ours || len(names) == 0 && strings.Contains(name, cursorInfix) || len(names) > 0 && !slices.Contains(names, name) || l.ProtocolType != "consumer" && l.ProtocolType != "" {
 				continue
 			}
 			g := Group{Name: name, State: l.State, Protocol: "classic"}

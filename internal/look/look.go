@@ -24,6 +24,8 @@ type Cluster struct {
 	admin  *kadm.Client
 	prefix string
 	known  map[string]topic
+	// trusted are those of known whose schemas mark all that is secret: DreamScape's.
+	trusted map[string]bool
 }
 
 // topic is an [eventbus.AnyTopic] with what only a Topic can.
@@ -41,9 +43,12 @@ func New(bus *eventbus.Bus, topics []eventbus.AnyTopic) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{bus: bus, client: client, admin: kadm.NewClient(client), prefix: bus.TopicPrefix(), known: map[string]topic{}}
+	c := &Cluster{bus: bus, client: client, admin: kadm.NewClient(client), prefix: bus.TopicPrefix(), known: map[string]topic{}, trusted: map[string]bool{}}
 	if topics == nil {
 		topics = eventbus.Catalogue()
+	}
+	for _, t := range eventbus.Catalogue() {
+		c.trusted[t.Name()] = true
 	}
 	for _, t := range topics {
 		if full, ok := t.(topic); ok && t.Name() != eventbus.HealthCheck.Name() {
@@ -87,10 +92,19 @@ func (c *Cluster) Connect(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if why := c.bus.Health(ctx).Error; why != "" {
-		return errors.New(why)
+		err = errors.New(why)
 	}
-	return err
+	return &AwayError{err}
 }
+
+// AwayError says why no broker answers.
+type AwayError struct{ err error }
+
+// Error says why, in the bus's words.
+func (e *AwayError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause, where it is known.
+func (e *AwayError) Unwrap() error { return e.err }
 
 // ask bounds a question to the cluster, and says why it has no answer.
 func ask[T any](ctx context.Context, c *Cluster, question func(context.Context) (T, error)) (T, error) {
@@ -107,25 +121,25 @@ func ask[T any](ctx context.Context, c *Cluster, question func(context.Context) 
 		return *new(T), context.Cause(ctx)
 	}
 	if h := c.bus.Health(ctx); h.Kafka != "connected" && h.Error != "" {
-		return *new(T), errors.New(h.Error)
+		return *new(T), &AwayError{errors.New(h.Error)}
 	}
 	if within.Err() != nil {
-		return *new(T), fmt.Errorf("no answer within %v", answerTimeout)
+		return *new(T), &AwayError{fmt.Errorf("no answer within %v", answerTimeout)}
 	}
 	return *new(T), err
 }
 
 // Topic is a topic of the cluster.
 type Topic struct {
-	Name        string
-	Partitions  int
-	Replication int
-	Records     int64  // from the beginnings to the ends, with what compaction or transactions left as gaps
-	EventType   string // "" where the topic is not declared
-	Letters     bool   // its name is that of a dead-letter topic
-	Source      string // of dead letters and retry topics: the topic that their records were of
-	Group       string // of these: the group
-	Problem     string // why its offsets are not known
+	Name        string `json:"topic"`
+	Partitions  int    `json:"partitions"`
+	Replication int    `json:"replication"`
+	Records     int64  `json:"records"`             // from the beginnings to the ends, with what compaction or transactions left as gaps
+	EventType   string `json:"eventType,omitempty"` // "" where the topic is not declared
+	Letters     bool   `json:"deadLetters"`         // its name is that of a dead-letter topic
+	Source      string `json:"source,omitempty"`    // of dead letters and retry topics: the topic that their records were of
+	Group       string `json:"group,omitempty"`     // of these: the group
+	Problem     string `json:"problem,omitempty"`   // why its offsets are not known
 }
 
 // Topics returns those of the cluster, by name; internal ones are left out.
@@ -209,6 +223,11 @@ func besides(name string) (source, group string, letters bool) {
 // with group "" they can be looked at and purged, not redriven.
 func (c *Cluster) Letters(name string) (*eventbus.DeadLetters, error) {
 	source, group, _ := c.besides(name)
+	return c.LettersOf(name, source, group)
+}
+
+// LettersOf is [Cluster.Letters] for a topic whose name does not say whose letters it has; "" for nobody's, that can be looked at and purged.
+func (c *Cluster) LettersOf(name, source, group string) (*eventbus.DeadLetters, error) {
 	if source == "" || group == "" {
 		return c.bus.DeadLettersIn(c.prefix+name, nil, "")
 	}

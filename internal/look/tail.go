@@ -275,7 +275,7 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 			delete(t.open, at)
 			t.client.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
 		}
-		if r.Attrs.IsControl() || len(t.opts.contains) > 0 && !bytes.Contains(r.Value, t.opts.contains) {
+		if r.Attrs.IsControl() || t.leavesOut(r.Value) {
 			continue
 		}
 		if e := t.c.Event(r); t.opts.Filter.Passes(&e) {
@@ -289,6 +289,11 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 		}
 	}
 	return true
+}
+
+// leavesOut says of a value that it has not what is looked for. JSON may have it escaped.
+func (t *tail) leavesOut(value []byte) bool {
+	return len(t.opts.contains) > 0 && !bytes.Contains(value, t.opts.contains) && !bytes.Contains(value, []byte(`\`))
 }
 
 // lookAgain finds new topics where the reading follows, and what was deleted meanwhile where it does not.
