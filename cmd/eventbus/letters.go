@@ -376,21 +376,27 @@ func begun(r eventbus.RedriveReport) bool {
 }
 
 func (a *app) printRedrive(r eventbus.RedriveReport) {
+	say := func(format string, args ...any) {
+		for _, line := range wrap(fmt.Sprintf(format, args...), a.columns()) {
+			a.printf("%s\n", line)
+		}
+	}
 	verb := "sent"
 	if r.DryRun {
 		verb = "to be sent"
 	}
-	a.printf("%s %s of %s", grouped(int64(r.Sent)), verb, grouped(int64(r.Matched)))
+	line := fmt.Sprintf("%s %s of %s", grouped(int64(r.Sent)), verb, grouped(int64(r.Matched)))
 	if left := r.Quarantined + r.Strangers + r.Skipped; left > 0 {
-		a.printf("; %s stay: %d sent back too often, %d of another topic or group, %d without a record or readable headers", grouped(int64(left)), r.Quarantined, r.Strangers, r.Skipped)
+		line += fmt.Sprintf("; %s stay: %d sent back too often, %d of another topic or group, %d without a record or readable headers",
+			grouped(int64(left)), r.Quarantined, r.Strangers, r.Skipped)
 	}
-	a.printf("\n")
+	say("%s", line)
 	for i, l := range r.Left {
 		if i == 5 {
-			a.printf("  and %d more\n", len(r.Left)-i)
+			say("and %d more", len(r.Left)-i)
 			break
 		}
-		a.printf("  %d:%d stays: %s\n", l.Partition, l.Offset, clean(l.Why))
+		say("%d:%d stays: %s", l.Partition, l.Offset, clean(l.Why))
 	}
 }
 

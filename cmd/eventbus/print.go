@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
 )
 
@@ -50,13 +51,10 @@ func (a *app) columns() int {
 
 // cut shortens text to a width, "…" at its end.
 func cut(text string, width int) string {
-	if width <= 0 || utf8.RuneCountInString(text) <= width {
+	if width <= 0 || runewidth.StringWidth(text) <= width {
 		return text
 	}
-	if width == 1 {
-		return "…"
-	}
-	return string([]rune(text)[:width-1]) + "…"
+	return runewidth.Truncate(text, width, "…")
 }
 
 // room is what is left of a terminal's width; 0: nothing is cut.
@@ -131,9 +129,9 @@ func (a *app) table(heads []string, rows [][]cell) {
 	widths := make([]int, len(heads))
 	total := 2 * (len(heads) - 1)
 	for i, h := range heads {
-		widths[i] = utf8.RuneCountInString(h)
+		widths[i] = runewidth.StringWidth(h)
 		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].text))
+			widths[i] = max(widths[i], runewidth.StringWidth(row[i].text))
 		}
 		total += widths[i]
 	}
@@ -153,7 +151,7 @@ func (a *app) table(heads []string, rows [][]cell) {
 		var line strings.Builder
 		for i, c := range row {
 			shown := cut(c.text, widths[i])
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(shown))
+			pad := strings.Repeat(" ", widths[i]-runewidth.StringWidth(shown))
 			switch {
 			case c.right:
 				line.WriteString(pad + a.paint(c.style, shown))

@@ -12,9 +12,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/dreamscape/eventbus"
 	"github.com/dreamscape/eventbus/internal/look"
+	"github.com/dreamscape/eventbus/internal/masking"
 )
 
 func (a *app) publishCommand() *cobra.Command {
@@ -141,6 +143,7 @@ type property struct {
 	Format      string `json:"format"`
 	Enum        []any  `json:"enum"`
 	MinLength   int    `json:"minLength"`
+	WriteOnly   bool   `json:"writeOnly"` // a secret
 }
 
 // ask asks for a payload, field by field, the required ones first.
@@ -179,8 +182,8 @@ func (a *app) ask(ctx context.Context, topic jsonTopic) ([]byte, error) {
 // askField asks until the answer can be of the field's type; nil: it is left out.
 func (a *app) askField(ctx context.Context, name string, p property, required bool) (json.RawMessage, error) {
 	hint := []string{}
-	if p.Type != nil {
-		hint = append(hint, fmt.Sprint(p.Type))
+	if types := p.types(); len(types) > 0 {
+		hint = append(hint, strings.Join(types, " or "))
 	}
 	if p.Format != "" {
 		hint = append(hint, p.Format)
@@ -196,7 +199,7 @@ func (a *app) askField(ctx context.Context, name string, p property, required bo
 			fmt.Fprintln(a.errs, a.paint(dim, clean(p.Description)))
 		}
 		fmt.Fprintf(a.errs, "%s (%s): ", name, strings.Join(hint, ", "))
-		answer, err := a.readLine(ctx)
+		answer, err := a.answer(ctx, p.WriteOnly || masking.Secret(name))
 		if errors.Is(err, io.EOF) {
 			return nil, usage("%s: the answers ended", name)
 		}
@@ -206,28 +209,82 @@ func (a *app) askField(ctx context.Context, name string, p property, required bo
 		if answer == "" && !required {
 			return nil, nil
 		}
-		value, err := fieldValue(answer, p.Type)
-		if err == nil && (answer != "" || p.Type == "string" && p.MinLength == 0) {
+		value, err := p.value(answer)
+		if err == nil && (answer != "" || slices.Contains(p.types(), "string") && p.MinLength == 0) {
 			return value, nil
 		}
 		fmt.Fprintf(a.errs, "expected %s\n", strings.Join(hint, ", "))
 	}
 }
 
-// fieldValue is what a person has typed, as JSON of a schema's type.
-func fieldValue(answer string, kind any) (json.RawMessage, error) {
+// answer reads a line; a secret is not echoed on a terminal, which is as it was afterwards, whatever happens.
+func (a *app) answer(ctx context.Context, secret bool) (string, error) {
+	f, ok := a.in.(*os.File)
+	if !secret || !ok || !onTerminal(f) {
+		return a.readLine(ctx)
+	}
+	fd := int(f.Fd()) // #nosec G115 -- a file descriptor
+	state, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	fmt.Fprintln(a.errs)
+	return string(line), errors.Join(err, term.Restore(fd, state))
+}
+
+// types are those that the schema allows; none: any.
+func (p property) types() (types []string) {
+	switch kind := p.Type.(type) {
+	case string:
+		return []string{kind}
+	case []any:
+		for _, k := range kind {
+			types = append(types, fmt.Sprint(k))
+		}
+	}
+	return types
+}
+
+// value is what a person has typed, as JSON of the schema's type.
+func (p property) value(answer string) (json.RawMessage, error) {
+	types := p.types()
+	text, _ := json.Marshal(answer) // a string can be
+	value := json.RawMessage(text)
+	if !slices.Contains(types, "string") && (len(types) > 0 || json.Valid([]byte(answer))) {
+		value = json.RawMessage(answer)
+	}
+	switch {
+	case !json.Valid(value):
+		return nil, errors.New("not JSON")
+	case len(types) > 0 && !slices.ContainsFunc(types, func(t string) bool { return isOf(value, t) }):
+		return nil, fmt.Errorf("not of type %s", strings.Join(types, " or "))
+	case len(p.Enum) > 0 && !slices.ContainsFunc(p.Enum, func(one any) bool { return sameJSON(one, value) }):
+		return nil, errors.New("none of those")
+	}
+	return value, nil
+}
+
+func isOf(value json.RawMessage, kind string) bool {
 	switch kind {
 	case "string":
-		return json.Marshal(answer)
+		return value[0] == '"'
+	case "integer":
+		_, err := strconv.ParseInt(string(value), 10, 64)
+		return err == nil
+	case "number":
+		return value[0] == '-' || value[0] >= '0' && value[0] <= '9'
 	case "boolean":
-		b, err := strconv.ParseBool(answer)
-		return json.RawMessage(strconv.FormatBool(b)), err
+		return value[0] == 't' || value[0] == 'f'
+	case "object":
+		return value[0] == '{'
+	case "array":
+		return value[0] == '['
 	}
-	if !json.Valid([]byte(answer)) {
-		if kind == nil {
-			return json.Marshal(answer)
-		}
-		return nil, errors.New("not JSON")
-	}
-	return json.RawMessage(answer), nil
+	return string(value) == "null"
+}
+
+func sameJSON(one any, value json.RawMessage) bool {
+	text, err := json.Marshal(one)
+	return err == nil && string(text) == string(value)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"github.com/dreamscape/eventbus/internal/look"
@@ -223,7 +224,7 @@ func (a *app) printEvent(e look.Event) {
 	}
 	used, line := 0, ""
 	for i, c := range head {
-		if width > 0 && used+len([]rune(c.text))+1 > width && i > 1 {
+		if width > 0 && used+runewidth.StringWidth(c.text)+1 > width && i > 1 {
 			break
 		}
 		shown := c.text
@@ -231,7 +232,7 @@ func (a *app) printEvent(e look.Event) {
 			shown = cut(shown, max(width-used-1, 1))
 		}
 		line += a.paint(c.style, shown) + " "
-		used += len([]rune(shown)) + 1
+		used += runewidth.StringWidth(shown) + 1
 	}
 	body = clean(body)
 	switch {

@@ -54,6 +54,7 @@ type tail struct {
 	all    int64
 	got    time.Time // when records last came
 	looked time.Time // when topics were last looked for
+	away   bool      // no broker answered then, and that was told
 }
 
 const (
@@ -311,7 +312,12 @@ func (t *tail) lookAgain(ctx context.Context, got int) error {
 		if err == nil && len(starts) > 0 {
 			t.client.AddConsumePartitions(starts)
 		}
-		return nil // a broker that is away is waited for
+		if away := errors.As(err, new(*AwayError)); away != t.away && ctx.Err() == nil {
+			if t.away = away; away {
+				t.trouble(fmt.Errorf("no broker answers, waiting: %w", err))
+			}
+		}
+		return nil
 	}
 	return t.closeDeleted(ctx)
 }
@@ -349,10 +355,10 @@ type Trail struct {
 // Step is an event of a trail.
 type Step struct {
 	Event
-	After   time.Duration // since the first
-	Depth   int           // how many events of the trail caused it, one after the other
-	Handled []string      // groups that have passed it
-	Waiting []string      // groups that have not yet
+	After   time.Duration `json:"afterNanoseconds"`     // since the first
+	Depth   int           `json:"depth"`                // how many events of the trail caused it, one after the other
+	Handled []string      `json:"handledBy,omitempty"`  // groups that have passed it
+	Waiting []string      `json:"waitingFor,omitempty"` // groups that have not yet
 }
 
 // Trail finds the events of a correlation id, dead letters and redriven ones included, in the topics that pass, from since on; in the order of their
