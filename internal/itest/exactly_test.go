@@ -99,11 +99,15 @@ func (r *run) fill() (filled func()) {
 	for range r.least() {
 		publish()
 	}
+	every := 10 * time.Millisecond
+	if r.sequenced {
+		every = 50 * time.Millisecond
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for tick := time.Tick(10 * time.Millisecond); ; publish() {
+		for tick := time.Tick(every); ; publish() {
 			select {
 			case <-ctx.Done():
 				return
