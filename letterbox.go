@@ -150,7 +150,7 @@ type Sample struct {
 const maxLetterGroups = 10_000
 
 // Groups counts the letters that f lets through by their fingerprint, the most frequent first. Where there are more than 10,000 kinds,
-// the error says so: a filter makes them fewer.
+// the error says so: a filter makes them fewer. With an error come those that were counted before it.
 func (d *DeadLetters) Groups(ctx context.Context, f LetterFilter) ([]LetterGroup, error) {
 	kinds := map[string]*LetterGroup{}
 	err := d.walk(ctx, f, func(l Letter) bool {
@@ -165,9 +165,6 @@ func (d *DeadLetters) Groups(ctx context.Context, f LetterFilter) ([]LetterGroup
 	if err == nil && len(kinds) > maxLetterGroups {
 		err = fmt.Errorf("more than %d kinds of failures: narrow the filter", maxLetterGroups)
 	}
-	if err != nil {
-		return nil, d.failed("Groups", err)
-	}
 	groups := make([]LetterGroup, 0, len(kinds))
 	for _, g := range kinds {
 		groups = append(groups, *g)
@@ -175,6 +172,9 @@ func (d *DeadLetters) Groups(ctx context.Context, f LetterFilter) ([]LetterGroup
 	slices.SortFunc(groups, func(a, b LetterGroup) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Fingerprint, b.Fingerprint))
 	})
+	if err != nil {
+		return groups, d.failed("Groups", err)
+	}
 	return groups, nil
 }
 

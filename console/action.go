@@ -42,7 +42,11 @@ func (c *Console) serveAction(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	if err := r.ParseForm(); err != nil {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(headerTimeout)) // of a server that can: a form may never come
+	err := r.ParseForm()
+	_ = control.SetReadDeadline(time.Time{})
+	if err != nil {
 		c.refuse(w, http.StatusBadRequest, "This form cannot be read: go back to the console and use its buttons.")
 		return
 	}

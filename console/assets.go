@@ -25,8 +25,12 @@ func render(w http.ResponseWriter, status int, name string, data any) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTakes)) // of a server that can: a browser that takes nothing is given up
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // #nosec G705 -- html/template made it; the browser may be gone
+	_ = control.Flush()
+	_ = control.SetWriteDeadline(time.Time{}) // the connection's next request has its own time
 }
 
 func fragment(name string, data any) ([]byte, error) {

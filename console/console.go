@@ -38,6 +38,8 @@ type Options struct {
 	Title string
 	// Since is how far back the stream and the trail look. Default: 24 h.
 	Since time.Duration
+	// Hosts are further names under which [Console.ListenAndServe] answers, such as "console.internal". Default: none.
+	Hosts []string
 }
 
 // Console is the page, and what it needs to be live. Make one with [New], end it with [Console.Close]. It is safe for concurrent use; its zero value is not

@@ -16,3 +16,6 @@ func (s Seal) Open(token string) error { _, err := s.open(token); return err }
 func (s Seal) Spend(token string) error { _, err := s.spend(token); return err }
 
 func (s Seal) Used() int { return len(s.used) }
+
+// Pretty is how payloads are shown.
+func Pretty(value []byte) string { return pretty(value) }

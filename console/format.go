@@ -81,10 +81,26 @@ func after(d time.Duration) string {
 // pretty indents JSON. What is too long, or was cut, stays as it is.
 func pretty(value json.RawMessage) string {
 	var out bytes.Buffer
-	if len(value) > shownPayload || json.Indent(&out, value, "", "  ") != nil {
+	if len(value) > shownPayload || deep(value) || json.Indent(&out, value, "", "  ") != nil || out.Len() > 2*shownPayload {
 		return cut(string(value), shownPayload)
 	}
 	return out.String()
+}
+
+// deep says whether JSON may be nested so that indenting it would make far more of it: each level indents all below it.
+func deep(value json.RawMessage) bool {
+	depth := 0
+	for _, b := range value { // brackets in strings count too, which does no harm
+		switch b {
+		case '[', '{':
+			if depth++; depth > 32 {
+				return true
+			}
+		case ']', '}':
+			depth--
+		}
+	}
+	return false
 }
 
 // glance is the beginning of a payload in one line, for a row that can be opened.

@@ -108,7 +108,7 @@ func (h *hub) start() {
 // read reads until ctx ends, again where that fails.
 func (h *hub) read(ctx context.Context) {
 	for ctx.Err() == nil {
-		opts := look.TailOptions{Since: time.Now().Add(-overlap), Follow: true, Gather: batchEvery, Trouble: h.complain}
+		opts := look.TailOptions{Since: time.Now().Add(-overlap), Follow: true, Gather: batchEvery, Began: h.goesOn, Trouble: h.complain}
 		err := h.look.Tail(ctx, opts, func(e look.Event) bool {
 			h.hear(ctx, e)
 			return ctx.Err() == nil
@@ -129,10 +129,19 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+func (h *hub) goesOn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.broken, h.partly = "", ""
+}
+
+// complain notes what is not read; nil: it is read again.
 func (h *hub) complain(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.partly = err.Error()
+	if h.partly = ""; err != nil {
+		h.partly = err.Error()
+	}
 }
 
 // hear hands an event to the watchers. One that was read by a reading that has ended is nobody's.

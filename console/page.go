@@ -57,7 +57,6 @@ func (c *Console) servePage(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	select {
 	case c.room <- struct{}{}:
-		defer func() { <-c.room }()
 	case <-ctx.Done():
 		c.refuse(w, http.StatusServiceUnavailable, "Many load this page at once, or the cluster is slow: load it again in a moment.")
 		return
@@ -75,6 +74,7 @@ func (c *Console) servePage(w http.ResponseWriter, r *http.Request) {
 		p.Blocked = c.newBlocked(p.Health.Health, survey{})
 	}
 	p.Stream.Live = "stream?" + filterQuery(p.Stream)
+	<-c.room // before it is sent: a browser may take its time
 	render(w, p.Status, "page", p)
 }
 

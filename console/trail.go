@@ -46,11 +46,29 @@ func (c *Console) newTrail(ctx context.Context, correlation string) trailView {
 		v.Correlation, v.Problem = "", fmt.Sprintf("A correlation id has at most %d characters here: copy it anew from an event.", maxQueryText)
 		return v
 	}
-	trail, err := c.look.Trail(ctx, correlation, look.TailOptions{Since: time.Now().Add(-c.opts.Since)})
+	var trail look.Trail
+	var err error
+	searched := time.Duration(0)
+	for _, back := range []time.Duration{time.Minute, 10 * time.Minute, time.Hour, c.opts.Since} { // what is new first: an id is mostly taken from there
+		if back = min(back, c.opts.Since); back <= searched {
+			continue
+		}
+		var found look.Trail
+		if found, err = c.look.Trail(ctx, correlation, look.TailOptions{Since: time.Now().Add(-back)}); err != nil {
+			if len(found.Steps) > len(trail.Steps) {
+				trail = found
+			}
+			break
+		}
+		trail, searched = found, back
+	}
 	v.take(trail.Steps)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		v.Note = "Only what was read in time is shown: the cluster has more. Reload, or look with a smaller Options.Since."
+		v.Note = "Only what was read in time is shown: `eventbus trail` takes more of it."
+		if searched > 0 {
+			v.Note = fmt.Sprintf("Only what was read in time is shown, all of the last %s: `eventbus trail` looks further.", hours(searched))
+		}
 	case err != nil:
 		v.Note = "Not all of it could be read: " + c.why(ctx, err)
 	case len(trail.Steps) == 0:

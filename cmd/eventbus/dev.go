@@ -17,11 +17,13 @@ import (
 type consoleFlags struct {
 	listen        string
 	redrive, kill bool
+	hosts         []string
 }
 
 func (f *consoleFlags) add(c *cobra.Command, flag string) {
 	flags := c.Flags()
 	flags.StringVar(&f.listen, flag, "127.0.0.1:3000", "where the console listens, host:port")
+	flags.StringSliceVar(&f.hosts, "host", nil, "further names under which the console answers, beside localhost and addresses")
 	flags.BoolVar(&f.redrive, "allow-redrive", false, "let the console send dead letters back")
 	flags.BoolVar(&f.kill, "allow-purge", false, "let the console delete dead letters")
 }
@@ -47,7 +49,7 @@ func (a *app) serve(ctx context.Context, cluster *look.Cluster, f consoleFlags, 
 	if err != nil {
 		return err
 	}
-	page, err := console.New(cluster.Bus(), &console.Options{Topics: topics, AllowRedrive: f.redrive, AllowPurge: f.kill})
+	page, err := console.New(cluster.Bus(), &console.Options{Topics: topics, AllowRedrive: f.redrive, AllowPurge: f.kill, Hosts: f.hosts})
 	if err != nil {
 		return err
 	}

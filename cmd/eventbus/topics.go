@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -176,7 +177,12 @@ func (a *app) tailCommand() *cobra.Command {
 	}
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		opts.Topics = args
-		opts.Trouble = func(err error) { fmt.Fprintln(a.errs, "eventbus: "+oneLine(err.Error())) }
+		opts.Trouble = func(err error) {
+			if err == nil {
+				err = errors.New("a broker answers again")
+			}
+			fmt.Fprintln(a.errs, "eventbus: "+oneLine(err.Error()))
+		}
 		if opts.New && !opts.Follow {
 			return usage("--last: expected a number above 0, or --follow")
 		}

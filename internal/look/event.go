@@ -81,11 +81,8 @@ func (c *Cluster) Event(r *kgo.Record) Event {
 		}
 	}
 	redact := byName
-	if known { // by name as well, where nobody says that the schema marks all that is secret
-		redact = declared.Redact
-		if !c.trusted[source] {
-			redact = func(payload []byte) []byte { return byName(declared.Redact(payload)) }
-		}
+	if known { // by name as well: a schema marks what it knows, and an event may have more
+		redact = func(payload []byte) []byte { return byName(declared.Redact(payload)) }
 	}
 	e.read(r.Value, redact)
 	return e
@@ -125,20 +122,41 @@ func (e *Event) read(value []byte, redact func([]byte) []byte) {
 	}
 }
 
-// quoted shows what is no JSON. Where it seems to have been meant as such, and names a secret, none of it is shown.
+// quoted shows what is no JSON. Where it seems to have been meant as such, and may name a secret, none of it is shown.
 func quoted(value []byte) json.RawMessage {
-	shown := shownText(value[:min(len(value), maxShownValue)])
-	for _, name := range memberName.FindAllString(shown, -1) {
-		if masking.Secret(name) {
-			shown = masking.Masked
-		}
+	shown := shownText(value[:cutAt(value, maxShownValue)])
+	if namesSecret(value) {
+		shown = masking.Masked
 	}
 	text, _ := json.Marshal(shown)
 	return text
 }
 
 // memberName is what may be the name of a member of a broken JSON object.
-var memberName = regexp.MustCompile(`[\w.-]+"?\s*[:=]`)
+var memberName = regexp.MustCompile(`[\w.-]+["']?\s*[:=]`)
+
+func namesSecret(value []byte) bool {
+	if bytes.Contains(value, []byte(`\u`)) && bytes.ContainsAny(value, ":=") {
+		return true // a name may be written in escapes
+	}
+	for _, name := range memberName.FindAll(bytes.ToValidUTF8(value, nil), -1) {
+		if masking.Secret(string(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// cutAt is where text is cut: not within a rune.
+func cutAt(value []byte, most int) int {
+	if len(value) <= most {
+		return len(value)
+	}
+	for most > 0 && !utf8.RuneStart(value[most]) {
+		most--
+	}
+	return most
+}
 
 // shownText is text as it is, and what is none in base64.
 func shownText(b []byte) string {
@@ -153,7 +171,7 @@ func headers(hs []kgo.RecordHeader) []Header {
 	for _, h := range hs {
 		value := masking.Masked
 		if !masking.Secret(h.Key) {
-			value = shownText(h.Value[:min(len(h.Value), maxShownValue)])
+			value = shownText(h.Value[:cutAt(h.Value, maxShownValue)])
 		}
 		shown = append(shown, Header{Name: h.Key, Value: value})
 	}

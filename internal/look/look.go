@@ -24,8 +24,6 @@ type Cluster struct {
 	admin  *kadm.Client
 	prefix string
 	known  map[string]topic
-	// trusted are those of known whose schemas mark all that is secret: DreamScape's.
-	trusted map[string]bool
 }
 
 // topic is an [eventbus.AnyTopic] with what only a Topic can.
@@ -43,12 +41,9 @@ func New(bus *eventbus.Bus, topics []eventbus.AnyTopic) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{bus: bus, client: client, admin: kadm.NewClient(client), prefix: bus.TopicPrefix(), known: map[string]topic{}, trusted: map[string]bool{}}
+	c := &Cluster{bus: bus, client: client, admin: kadm.NewClient(client), prefix: bus.TopicPrefix(), known: map[string]topic{}}
 	if topics == nil {
 		topics = eventbus.Catalogue()
-	}
-	for _, t := range eventbus.Catalogue() {
-		c.trusted[t.Name()] = true
 	}
 	for _, t := range topics {
 		if full, ok := t.(topic); ok && t.Name() != eventbus.HealthCheck.Name() {

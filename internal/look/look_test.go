@@ -99,6 +99,29 @@ func TestTailFollowsTopicsThatAreNew(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
+func TestTailFollowsATopicMadeAgain(t *testing.T) {
+	b := bustest.New(t)
+	c := open(t, b.Bus)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got := make(chan look.Event, 10_000)
+	ended := make(chan error, 1)
+	began := make(chan struct{})
+	go func() {
+		ended <- c.Tail(ctx, look.TailOptions{New: true, Follow: true, Began: func() { close(began) }}, func(e look.Event) bool { got <- e; return true })
+	}()
+	<-began
+	publish(t, b, t.Context(), "before")
+	assert.Equal(t, "before", (<-got).Key)
+	_, err := c.Admin().DeleteTopics(t.Context(), "dreamscape.user.created")
+	require.NoError(t, err)
+	require.NoError(t, b.EnsureTopics(t.Context(), eventbus.UserCreated))
+	publish(t, b, t.Context(), "after")
+	assert.Equal(t, "after", (<-got).Key)
+	cancel()
+	assert.NoError(t, <-ended)
+}
+
 func TestSecretsAreMasked(t *testing.T) {
 	b := bustest.New(t)
 	c := open(t, b.Bus)
@@ -108,23 +131,26 @@ func TestSecretsAreMasked(t *testing.T) {
 	producer, err := kgo.NewClient(b.Bus.ClientOptions()...)
 	require.NoError(t, err)
 	defer producer.Close()
-	for _, value := range []string{`{"broken":1,"token":"s3cr3t"}`, `no json`, "\xff\xfe"} {
+	for _, value := range []string{`{"broken":1,"token":"s3cr3t"}`, `no json`, "\xff\xfe",
+		"{\"password\":\"s3cr3t\",\"name\":\"Andr\xe9\"}", `{"pass\u0077ord":"s3cr3t",`, `{"password":"s3cr3t","password":"s3cr3t"}`,
+	} {
 		require.NoError(t, producer.ProduceSync(t.Context(), &kgo.Record{
 			Topic: "dreamscape.auth.password.reset.requested", Value: []byte(value), Headers: []kgo.RecordHeader{{Key: "Authorization", Value: []byte("s3cr3t")}},
 		}).FirstErr())
 	}
 	events := tail(t, c, look.TailOptions{})
-	require.Len(t, events, 4)
+	require.Len(t, events, 7)
 	problems := 0
 	for _, e := range events {
 		text, err := json.Marshal(e)
 		require.NoError(t, err)
 		assert.NotContains(t, string(text), "s3cr3t")
+		assert.NotContains(t, string(text), "base64:eyJ", "not in another form either")
 		if e.Problem != "" {
 			problems++
 		}
 	}
-	assert.Equal(t, 3, problems)
+	assert.Equal(t, 6, problems)
 }
 
 func TestTrailAndGroups(t *testing.T) {

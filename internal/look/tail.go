@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -26,7 +27,9 @@ type TailOptions struct {
 	Filter Filter
 	// Gather is how long brokers may gather records before they answer, so that they are asked seldom. Default: 0, they answer at once.
 	Gather time.Duration
-	// Trouble, if not nil, is told what cannot be read; reading goes on with what can.
+	// Began, if not nil, is called once it is known what there is to read.
+	Began func()
+	// Trouble, if not nil, is told what cannot be read; reading goes on with what can. While it follows it is told nil when a broker answers again.
 	Trouble func(error)
 	// Progress, if not nil, is told how many records of how many are read; not while it follows.
 	Progress func(done, all int64)
@@ -49,8 +52,9 @@ type tail struct {
 	client *kgo.Client
 	open   map[place]int64 // where each stops; following: nothing to stop at
 	seen   map[place]bool
-	next   map[place]int64 // what is read of each that is open
-	done   int64           // records that are read, or are no more
+	ids    map[string]kadm.TopicID // of the topics that are read
+	next   map[place]int64         // what is read of each that is open
+	done   int64                   // records that are read, or are no more
 	all    int64
 	got    time.Time // when records last came
 	looked time.Time // when topics were last looked for
@@ -69,7 +73,7 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 	if err := opts.Filter.Check(); err != nil {
 		return err
 	}
-	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, next: map[place]int64{}}
+	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, ids: map[string]kadm.TopicID{}, next: map[place]int64{}}
 	starts, err := t.begin(ctx)
 	if err != nil {
 		return err
@@ -91,6 +95,9 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 		return err
 	}
 	defer t.client.Close()
+	if opts.Began != nil {
+		opts.Began()
+	}
 	return t.read(ctx, each)
 }
 
@@ -118,6 +125,7 @@ func (t *tail) places(ctx context.Context) (map[string]map[int32]kgo.Offset, err
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
+	t.forgetOlder(details, names)
 	from, to, err := t.limits(ctx, names)
 	if err != nil {
 		return nil, err
@@ -152,6 +160,21 @@ func (t *tail) places(ctx context.Context) (map[string]map[int32]kgo.Offset, err
 		starts[end.Topic][end.Partition] = kgo.NewOffset().At(start.Offset)
 	})
 	return starts, nil
+}
+
+// forgetOlder has topics that were deleted and made again be read from their beginnings: the client sticks to the ones that it knew.
+func (t *tail) forgetOlder(details kadm.TopicDetails, names []string) {
+	for _, name := range names {
+		id := details[name].ID
+		if before, known := t.ids[name]; known && before != id && t.client != nil {
+			t.client.PurgeTopicsFromConsuming(name)
+			gone := func(at place) bool { return at.topic == name }
+			maps.DeleteFunc(t.seen, func(at place, _ bool) bool { return gone(at) })
+			maps.DeleteFunc(t.open, func(at place, _ int64) bool { return gone(at) })
+			maps.DeleteFunc(t.next, func(at place, _ int64) bool { return gone(at) })
+		}
+		t.ids[name] = id
+	}
 }
 
 // wanted returns Kafka's names of the topics that are meant.
@@ -315,6 +338,8 @@ func (t *tail) lookAgain(ctx context.Context, got int) error {
 		if away := errors.As(err, new(*AwayError)); away != t.away && ctx.Err() == nil {
 			if t.away = away; away {
 				t.trouble(fmt.Errorf("no broker answers, waiting: %w", err))
+			} else {
+				t.trouble(nil)
 			}
 		}
 		return nil
