@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus/internal/look"
@@ -366,6 +367,7 @@ func (d *doctor) groupChecks(ctx context.Context, topics []look.Topic) error {
 	for _, t := range there {
 		partitions[t.Name] = t.Partitions
 	}
+	d.groupPermission(ctx)
 	groups, err := d.cluster.Groups(ctx, d.group)
 	if errors.Is(err, look.ErrNoGroup) {
 		d.warn("group %s is not there yet: it appears when its first member joins", d.group)
@@ -400,4 +402,22 @@ func (d *doctor) groupChecks(ctx context.Context, topics []look.Topic) error {
 		}
 	}
 	return nil
+}
+
+// groupPermission looks at whether this login may be a member (KIP-430).
+func (d *doctor) groupPermission(ctx context.Context) {
+	name := d.cluster.Bus().TopicPrefix() + d.group
+	all, err := d.admin.DescribeGroups(kadm.WithAuthorizedOps(ctx), name)
+	if err == nil {
+		err = all[name].Err
+	}
+	switch allowed := all[name].AuthorizedOperations; {
+	case errors.Is(err, kerr.GroupIDNotFound): // newer brokers say so of one that nobody has joined
+	case err != nil:
+		d.fail("group %s: %v; kafka-acls.sh --add --operation Read --group …", d.group, err)
+	case len(allowed) > 0 && !slices.Contains(allowed, kmsg.ACLOperationRead):
+		d.fail("this login may not join group %s: kafka-acls.sh --add --operation Read --group …", d.group)
+	case len(allowed) > 0:
+		d.ok("this login may join group %s", d.group)
+	}
 }

@@ -98,7 +98,9 @@ func (a *app) dlqGroups() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		done := a.working("reading")
 		groups, err := letters.Groups(ctx, filter)
+		done()
 		if err != nil {
 			return err
 		}
@@ -169,8 +171,10 @@ func (a *app) dlqShow() *cobra.Command {
 			}
 			return a.printLetter(cluster, l, out)
 		}
-		shown := 0
+		shown, done := 0, a.working("reading")
+		defer done()
 		for l, err := range letters.List(ctx, filter) {
+			done()
 			if err != nil {
 				return err
 			}
@@ -181,7 +185,7 @@ func (a *app) dlqShow() *cobra.Command {
 				return nil
 			}
 		}
-		if shown == 0 {
+		if done(); shown == 0 {
 			a.printf("no dead letters\n")
 		}
 		return nil
@@ -439,7 +443,9 @@ func (a *app) dlqPurge() *cobra.Command {
 			}
 			opts.Offsets[p] = o
 		}
+		done := a.working("counting")
 		report, err := letters.Purge(ctx, opts)
+		done()
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -316,4 +317,32 @@ func (p *progress) end() {
 	if p.to != nil && !p.shown.IsZero() {
 		fmt.Fprint(p.to, "\r\x1b[K")
 	}
+}
+
+// working shows for how long something goes on whose end is not known, on a terminal only; done takes it away.
+func (a *app) working(what string) (done func()) {
+	p := a.progress(what)
+	if p.to == nil {
+		return func() {}
+	}
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				p.end()
+				return
+			case now := <-tick.C:
+				p.shown = now
+				fmt.Fprintf(p.to, "\r\x1b[K%s", cut(fmt.Sprintf("%s… %s", what, now.Sub(p.began).Round(time.Second)), p.width-1))
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(stop)
+		<-ended
+	})
 }
