@@ -22,9 +22,6 @@ const (
 	transactionTimeout = 15 * time.Second
 	// transactionInterval is how long one is open that goes well: from its first result on.
 	transactionInterval = 100 * time.Millisecond
-	// endLimit is for how long the end of a transaction is waited for. Its coordinator has aborted it long before: the client is wedged then, and another
-	// takes its place. Brokers that are all away for so long cost no more than that.
-	endLimit = 2 * time.Minute
 )
 
 // transaction is what a consumer of transactional routes has in the place of commits. It is always open, but while it is being ended: then results wait
@@ -452,14 +449,7 @@ const (
 // nextTransaction ends a transaction that takes no results any more, and begins the next.
 func (c *consumer) nextTransaction(ctx context.Context) {
 	x := c.txn
-	within, cancel := context.WithTimeout(ctx, endLimit)
-	defer cancel()
-	ended, err := c.commitTransaction(within)
-	if within.Err() != nil && ctx.Err() == nil {
-		c.fail(fmt.Errorf("%w: the end of the last one was waited for for %v: %w", errFenced, endLimit, err))
-		c.endedTransaction(ended, err)
-		return
-	}
+	ended, err := c.commitTransaction(ctx)
 	if err != nil && ctx.Err() == nil {
 		c.transactionFailed(err)
 		_ = c.client.EndTransaction(ctx, kgo.TryAbort) // where the end is not known, the client wants it before the next can begin

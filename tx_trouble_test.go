@@ -103,34 +103,58 @@ func TestARebalanceWhileNothingCanBeWritten(t *testing.T) {
 	}
 }
 
-// Whatever of a transaction is never answered, members end, and those that stay go on when it is again: nothing is lost or doubled.
+// unanswered has two members copy while nothing of a kind of request is answered, a rebalance included; answer ends that.
+func (w *world) unanswered(request kmsg.Key, protocol eventbus.GroupProtocol) (one, two *running, answer func()) {
+	by := func(s *eventbus.Subscription) { s.Protocol = protocol }
+	bus, one := w.copyingFour("one", by)
+	require.NoError(w, waitReady(bus, time.Minute))
+	var cut atomic.Bool
+	w.cluster.ControlKey(int16(request), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		w.cluster.KeepControl()
+		p, is := r.(*kmsg.ProduceRequest)
+		return nil, errors.New("cut"), cut.Load() && (!is || p.TransactionID != nil)
+	})
+	cut.Store(true)
+	w.publishFour(0, 100)
+	time.Sleep(time.Second)
+	_, two = w.copyingFour("two", by)
+	time.Sleep(5 * time.Minute)
+	return one, two, func() { cut.Store(false) }
+}
+
+var neverAnswered = map[string]kmsg.Key{"publishing": kmsg.Produce, "its end": kmsg.EndTxn}
+
+// Whatever of a transaction is not answered for minutes: when it is again, members go on, and nothing is lost or doubled.
 func TestARebalanceWhileNothingIsAnswered(t *testing.T) {
 	needDurableLocks(t)
 	for name, protocol := range protocols {
-		for what, request := range map[string]kmsg.Key{"publishing": kmsg.Produce, "its end": kmsg.EndTxn} {
+		for what, request := range neverAnswered {
 			t.Run(what+", "+name, func(t *testing.T) {
 				inTx(t, func(w *world) {
-					by := func(s *eventbus.Subscription) { s.Protocol = protocol }
-					bus, one := w.copyingFour("one", by)
-					require.NoError(t, waitReady(bus, time.Minute))
-					var cut atomic.Bool
-					w.cluster.ControlKey(int16(request), func(r kmsg.Request) (kmsg.Response, error, bool) {
-						w.cluster.KeepControl()
-						p, is := r.(*kmsg.ProduceRequest)
-						return nil, errors.New("cut"), cut.Load() && (!is || p.TransactionID != nil)
-					})
-					cut.Store(true)
-					w.publishFour(0, 100)
-					time.Sleep(time.Second)
-					_, two := w.copyingFour("two", by)
-					time.Sleep(5 * time.Minute)
-					began := time.Now()
-					_ = one.end() // what it leaves undone is not the question
-					require.Less(t, time.Since(began), time.Minute)
-					cut.Store(false)
-					require.True(t, within(5*time.Minute, func() bool { return w.committedFour() == 100 }), "%d are committed", w.committedFour())
-					require.ElementsMatch(t, upTo(100), w.committedNumbers(copies))
-					require.NoError(t, two.end())
+					_, _, answer := w.unanswered(request, protocol)
+					answer()
+					require.True(w, within(5*time.Minute, func() bool { return w.committedFour() == 100 }), "%d are committed", w.committedFour())
+					require.ElementsMatch(w, upTo(100), w.committedNumbers(copies))
+				}, fourPartitions)
+			})
+		}
+	}
+}
+
+// And members end, whether it is ever answered or not.
+func TestARebalanceWhileNothingIsAnsweredEnds(t *testing.T) {
+	needDurableLocks(t)
+	for name, protocol := range protocols {
+		for what, request := range neverAnswered {
+			t.Run(what+", "+name, func(t *testing.T) {
+				inTx(t, func(w *world) {
+					one, two, answer := w.unanswered(request, protocol)
+					for _, member := range []*running{one, two} {
+						began := time.Now()
+						_ = member.end() // what it leaves undone is not the question
+						require.Less(w, time.Since(began), time.Minute)
+					}
+					answer() // for the world to end
 				}, fourPartitions)
 			})
 		}
