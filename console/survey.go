@@ -28,7 +28,7 @@ func (c *Console) survey(ctx context.Context) survey {
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		groups, err := c.look.Groups(ctx)
-		s.groups, s.groupsWrong = withoutCursors(groups), c.why(ctx, err)
+		s.groups, s.groupsWrong = groups, c.why(ctx, err)
 	})
 	asking.Go(func() {
 		topics, err := c.look.Topics(ctx)
@@ -38,13 +38,6 @@ func (c *Console) survey(ctx context.Context) survey {
 	asking.Wait()
 	return s
 }
-
-// withoutCursors leaves out the groups that only keep how far a redrive is: see [eventbus.RedriveReport].
-func withoutCursors(groups []look.Group) []look.Group {
-	return slices.DeleteFunc(groups, func(g look.Group) bool { return isCursor(g.Name) })
-}
-
-func isCursor(group string) bool { return strings.Contains(group, ".redrive.") }
 
 // sequenceOf says which group's parked keys, of which topic, a topic holds.
 func sequenceOf(name string) (topic, group string, is bool) {

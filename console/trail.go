@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -101,7 +100,6 @@ func (v *trailView) take(steps []look.Step) {
 			came[s.EventID] = s.After
 		}
 		one := step{Step: s, Level: min(s.Depth, maxLevel)}
-		one.Handled, one.Waiting = slices.DeleteFunc(s.Handled, isCursor), slices.DeleteFunc(s.Waiting, isCursor)
 		begin, caused := came[s.CausationID]
 		if !caused || begin > s.After {
 			begin = s.After
