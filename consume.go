@@ -237,6 +237,9 @@ func (c *consumer) run(parent context.Context) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })
+	if c.sub.FailFast {
+		helpers.Go(func() { c.judge(background) })
+	}
 	helpers.Go(func() { c.sessionLoop(background) })
 	if slices.ContainsFunc(c.ordered, func(r *route) bool { return r.sequenced }) {
 		helpers.Go(func() { c.releaseLoop(background) })

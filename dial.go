@@ -220,14 +220,14 @@ func (d *dialer) probe(network, address string, speak func(context.Context, net.
 	return speak(ctx, conn)
 }
 
-// watchedConn is a connection that explains its end where that is a broker's way to refuse it: before anything was read, and after the answer
-// to the first request, which is ApiVersions and is waited for, where none of those behind it is answered any more.
+// watchedConn is a connection that explains its end where that is a broker's way to refuse it: before anything was read, and where a broker has
+// told its versions, and answers nothing else.
 type watchedConn struct {
 	net.Conn
 	early, second func(error) error
 	read          atomic.Bool
-	writes        atomic.Int32
-	answered      atomic.Bool // something was read behind the second request
+	asked         atomic.Bool // for more than versions: those are waited for, and asked for twice where a broker does not know the newest question for them
+	answered      atomic.Bool // something was read since
 }
 
 // errAlert is an answer in TLS to what was not.
@@ -236,9 +236,9 @@ var errAlert = errors.New("a TLS alert")
 // Read implements [net.Conn].
 func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if more := c.writes.Load() > 1; more && n > 0 {
+	if asked := c.asked.Load(); asked && n > 0 {
 		c.answered.Store(true)
-	} else if more && endedEarly(err) && c.read.Load() && !c.answered.Load() {
+	} else if asked && endedEarly(err) && c.read.Load() && !c.answered.Load() {
 		return n, c.second(err)
 	}
 	if c.read.Load() {
@@ -259,7 +259,9 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 
 // Write implements [net.Conn]. Where the other side has ended the connection already, it may have said why.
 func (c *watchedConn) Write(p []byte) (int, error) {
-	c.writes.Add(1)
+	if !asksForVersions(p) {
+		c.asked.Store(true)
+	}
 	n, err := c.Conn.Write(p)
 	if err != nil && endedEarly(err) && !c.read.Load() {
 		if _, why := c.Conn.Read(make([]byte, 1)); isAlert(why) {
@@ -268,6 +270,11 @@ func (c *watchedConn) Write(p []byte) (int, error) {
 		err = c.early(err)
 	}
 	return n, err
+}
+
+// asksForVersions says whether what is written is an ApiVersions request: a size, and its key.
+func asksForVersions(p []byte) bool {
+	return len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == uint16(kmsg.ApiVersions)
 }
 
 // endedEarly says whether the other side has closed a connection.

@@ -23,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/dreamscape/eventbus"
@@ -119,6 +120,24 @@ func doors() map[string]door {
 		issued  atomic.Bool
 		pass    atomic.Pointer[tls.Certificate]
 	)
+	slow := func(connecting time.Duration) door {
+		return door{
+			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
+			lock: func(h *house, c *eventbus.Config) {
+				refuseLogins(h)
+				c.TLS, c.SASL = h.trusting(), password
+				c.Client = append(c.Client, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+					select {
+					case <-time.After(connecting):
+						return h.net.dial(ctx, network, address)
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				}))
+			},
+			want: "SASL_AUTHENTICATION_FAILED",
+		}
+	}
 	return map[string]door{
 		"a wrong password": {
 			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
@@ -133,22 +152,8 @@ func doors() map[string]door {
 			},
 			want: "SASL_AUTHENTICATION_FAILED",
 		},
-		"a wrong password, at a slow broker": {
-			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
-			lock: func(h *house, c *eventbus.Config) {
-				refuseLogins(h)
-				c.TLS, c.SASL = h.trusting(), password
-				c.Client = append(c.Client, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-					select {
-					case <-time.After(1700 * time.Millisecond):
-						return h.net.dial(ctx, network, address)
-					case <-ctx.Done():
-						return nil, ctx.Err()
-					}
-				}))
-			},
-			want: "SASL_AUTHENTICATION_FAILED",
-		},
+		"a wrong password, at a slow broker":      slow(1700 * time.Millisecond),
+		"a wrong password, at a very slow broker": slow(3300 * time.Millisecond), // known only when a question's time is over
 		"a wrong CA": {
 			lock: func(h *house, c *eventbus.Config) { c.TLS = &tls.Config{} },
 			want: "certificate signed by unknown authority",
@@ -351,6 +356,17 @@ func TestAWantedLoginIsNamedWhereQuestionsComeTogether(t *testing.T) {
 			all.Wait()
 		}
 	}, kfake.EnableSASL())
+}
+
+// A broker that does not know the client's version of ApiVersions is asked for that twice, on its first connection.
+func TestAWantedLoginIsNamedByTheFirstConnection(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		w.until("named", func() bool {
+			return strings.Contains(bus.Health(context.Background()).Error, "and Config.SASL is not set")
+		})
+		require.LessOrEqual(t, w.took(), time.Second)
+	}, kfake.EnableSASL(), kfake.MaxVersions(kversion.V4_0_0()))
 }
 
 // Events that are published one after the other are each named in time: of a question that is under way, some are not late yet when it begins.

@@ -20,16 +20,11 @@ import (
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
 // while something is wrong, else as often as health is kept fresh.
 func (c *consumer) inspectLoop(ctx context.Context) {
-	started := time.Now()
-	judge := time.AfterFunc(failFastAfter, c.failFast) // a question may be under way then, for as long as contactTimeout
-	defer judge.Stop()
 	for {
 		c.inspect(ctx)
 		wait := time.Second
 		if c.readyNow() {
 			wait = inspectEvery
-		} else if time.Since(started) >= failFastAfter {
-			c.failFast()
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -47,6 +42,9 @@ func (c *consumer) inspectLoop(ctx context.Context) {
 // inspectEvery is how soon it is named what goes wrong later: a topic that is deleted, a permission that is withdrawn.
 const inspectEvery = 4 * time.Second
 
+// inspectGrace is what an inspection gives brokers that are known to refuse: they may have been mended since.
+const inspectGrace = time.Second
+
 // readyNow remembers that the subscription was ready once.
 func (c *consumer) readyNow() bool {
 	ready := c.unready() == ""
@@ -56,24 +54,21 @@ func (c *consumer) readyNow() bool {
 	return ready
 }
 
-// failFast ends a subscription that is to fail fast with everything that is wrong, unless it was ready once.
-func (c *consumer) failFast() {
-	if !c.sub.FailFast {
-		return
-	}
-	c.readyNow()
-	c.mu.Lock()
-	wasReady := c.wasReady
-	c.mu.Unlock()
-	if wasReady {
-		return
-	}
-	if err := c.bus.link.refused(); err != nil {
-		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
-		return
-	}
-	if err := errors.Join(c.problems()...); err != nil {
-		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
+// judge ends a subscription that is to fail fast with everything that is wrong, unless it was ready once. It does not wait for an inspection that
+// is under way.
+func (c *consumer) judge(ctx context.Context) {
+	for wait := failFastAfter; sleep(ctx, wait); wait = refusedEvery {
+		c.readyNow()
+		c.mu.Lock()
+		wasReady := c.wasReady
+		c.mu.Unlock()
+		if wasReady {
+			return
+		}
+		if err := cmp.Or(c.bus.link.refused(), errors.Join(c.problems()...)); err != nil {
+			c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
+			return
+		}
 	}
 }
 
@@ -89,6 +84,8 @@ func (c *consumer) lookSoon() {
 func (c *consumer) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
 	defer cancel()
+	ctx, stop := c.bus.untilRefused(ctx, inspectGrace)
+	defer stop()
 	if !c.lookAtTopics(ctx) {
 		return
 	}

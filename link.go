@@ -87,6 +87,22 @@ func (l *link) refused() error {
 	return nil
 }
 
+// untilRefused returns a ctx that also ends when grace is over and it is known that waiting does not mend what is wrong: at once where it turns out later.
+func (b *Bus) untilRefused(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		for wait := grace; sleep(ctx, wait); wait = refusedEvery {
+			if b.link.refused() != nil {
+				cancel()
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
+// refusedEvery is how often who waits for an answer looks whether it can come.
+const refusedEvery = 100 * time.Millisecond
+
 // contactGrace is how old the last answer of a broker may be: the age at which a ping is due and its time, and some more.
 const (
 	contactEvery   = 10 * time.Second
