@@ -18,7 +18,10 @@ import (
 )
 
 func (a *app) doctorCommand() *cobra.Command {
-	var group string
+	var (
+		group string
+		out   format
+	)
 	c := &cobra.Command{
 		Use: "doctor [TOPIC|PATTERN...]", GroupID: "see", Short: "Check the cluster, its topics and this login, and say what to change",
 		Long: "Connect, and check versions, brokers, permissions, topics and their configuration: what a service that uses eventbus would stumble over. Topics are " +
@@ -26,13 +29,19 @@ func (a *app) doctorCommand() *cobra.Command {
 		Example: "  eventbus doctor\n  eventbus doctor 'orders.*' --group invoices",
 	}
 	c.Flags().StringVar(&group, "group", "", "also check what this consumer group needs")
+	out.add(c, "a check")
 	c.ValidArgsFunction = a.completeTopics
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
-		d := &doctor{app: a, cluster: cluster, admin: cluster.Admin(), group: group}
+		if err := out.check(); err != nil {
+			return err
+		}
+		d := &doctor{app: a, cluster: cluster, admin: cluster.Admin(), group: group, out: out}
 		if err := d.examine(ctx, args); err != nil {
 			return err
 		}
-		a.printf("%d checks, %d to mend, %d warnings\n", d.checks, d.wrong, d.warnings)
+		if out != "json" {
+			a.printf("%d checks, %d to mend, %d warnings\n", d.checks, d.wrong, d.warnings)
+		}
 		if d.wrong > 0 {
 			return errFound
 		}
@@ -47,6 +56,7 @@ type doctor struct {
 	cluster                 *look.Cluster
 	admin                   *kadm.Client
 	group                   string
+	out                     format
 	brokers                 int
 	checks, wrong, warnings int
 }
@@ -70,7 +80,17 @@ func (d *doctor) fail(format string, args ...any) {
 	d.say(red, "wrong", fmt.Sprintf(format, args...))
 }
 
+// finding is what a check has found, as JSON.
+type finding struct {
+	Result string `json:"result"` // ok, warn or wrong
+	Text   string `json:"text"`
+}
+
 func (d *doctor) say(s style, word, text string) {
+	if d.out == "json" {
+		_ = d.printJSON(finding{word, text}) // run tells of it
+		return
+	}
 	text, width := oneLine(text), d.columns()
 	for i, line := range wrap(text, room(width, 7)) {
 		if i > 0 {

@@ -18,7 +18,7 @@ func (a *app) groupsCommand() *cobra.Command {
 		Use: "groups [GROUP...]", GroupID: "see", Short: "List consumer groups, their members and their lag",
 		Example: "  eventbus groups\n  eventbus groups welcome -o json",
 	}
-	c.Flags().StringVarP((*string)(&out), "output", "o", "text", "text or json (a line a group)")
+	out.add(c, "a group")
 	c.ValidArgsFunction = a.completeGroups
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		if err := out.check(); err != nil {
@@ -29,12 +29,7 @@ func (a *app) groupsCommand() *cobra.Command {
 			return err
 		}
 		if out == "json" {
-			for _, g := range groups {
-				if err := a.printJSON(g); err != nil {
-					return err
-				}
-			}
-			return nil
+			return printLines(a, groups)
 		}
 		rows := make([][]cell, 0, len(groups))
 		for _, g := range groups {
@@ -71,7 +66,7 @@ func (a *app) lagCommand() *cobra.Command {
   eventbus lag --max 1000 || alert`,
 	}
 	flags := c.Flags()
-	flags.StringVarP((*string)(&out), "output", "o", "text", "text or json (a line a group)")
+	out.add(c, "a group")
 	flags.BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
 	flags.DurationVar(&interval, "interval", 2*time.Second, "how often")
 	flags.BoolVar(&all, "all", false, "also partitions without lag")

@@ -84,6 +84,14 @@ func (s *site) ok(args ...string) string {
 	return r.out
 }
 
+// line runs a command that prints one line of JSON.
+func (s *site) line(args ...string) map[string]any {
+	s.Helper()
+	var fields map[string]any
+	require.NoError(s, json.Unmarshal([]byte(s.ok(args...)), &fields))
+	return fields
+}
+
 func (s *site) publish(correlation string, users ...string) {
 	s.Helper()
 	ctx := eventbus.WithCorrelationID(s.Context(), correlation)
@@ -282,6 +290,12 @@ func TestDeadLettersGoBackAndAway(t *testing.T) {
 		require.Contains(t, out, want)
 	}
 	require.Equal(t, 3, strings.Count(s.ok("dlq", "show", letters, "-o", "json"), "\n"))
+	require.Subset(t, s.line("dlq", "ls", "-o", "json"), map[string]any{
+		"topic": letters, "records": 3.0, "source": "dreamscape.user.created", "group": "welcome",
+	})
+	require.Subset(t, s.line("dlq", "groups", letters, "-o", "json"), map[string]any{
+		"fingerprint": kind[1], "letters": 3.0, "class": "permanent", "family": "eventbus", "error": "no stock", "sample": kind[2],
+	})
 
 	require.Equal(t, "3 to be sent of 3\n", s.ok("dlq", "redrive", letters, "--dry-run"))
 	r := s.run("dlq", "redrive", letters)
@@ -357,6 +371,7 @@ func TestParkedKeysAreReleased(t *testing.T) {
 	s.until("followed", func() bool { return bus.Metrics().DeadLettered == 2 })
 	s.until("written", func() bool { return strings.Contains(s.ok("dlq", "parked", letters), "no stock") })
 	require.Regexp(t, `(?m)^ada\s+\d:0\s+\S+\s+0\s+no stock$`, s.ok("dlq", "parked", letters))
+	require.Subset(t, s.line("dlq", "parked", letters, "-o", "json"), map[string]any{"key": "ada", "next": 0.0, "releases": 0.0, "released": false, "error": "no stock"})
 	require.Contains(t, s.ok("dlq", "release", letters, "ada", "--dry-run"), "to be released: from letter")
 	close(mended)
 	require.Equal(t, "released\n", s.ok("dlq", "release", letters, "ada", "--yes"))
@@ -376,6 +391,12 @@ func TestDoctor(t *testing.T) {
 	require.Equal(t, exitDone, r.code, r.out+r.errs)
 	for _, want := range []string{"ok    connected: 1 brokers", "ok    all 28 declared topics are there", "0 to mend", "warn  1 brokers"} {
 		require.Contains(t, r.out, want)
+	}
+	for line := range strings.Lines(s.ok("doctor", "-o", "json")) {
+		var found struct{ Result, Text string }
+		require.NoError(t, json.Unmarshal([]byte(line), &found))
+		require.Contains(t, []string{"ok", "warn"}, found.Result)
+		require.NotEmpty(t, found.Text)
 	}
 	require.Contains(t, s.ok("doctor", "--group", "welcome"), "ok    topic dreamscape.user.created.retry.welcome")
 	cluster, done, err := (&app{brokers: s.brokers}).open(t.Context())

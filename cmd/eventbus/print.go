@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -207,6 +208,16 @@ func (a *app) printJSON(v any) error {
 	return a.unwritten
 }
 
+// printLines prints values as JSON.
+func printLines[T any](a *app, values []T) error {
+	for _, v := range values {
+		if err := a.printJSON(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // escaped writes what would move a terminal's cursor as JSON's escapes do.
 func escaped(text string) string {
 	if !strings.ContainsFunc(text, moves) {
@@ -225,6 +236,10 @@ func escaped(text string) string {
 
 // format is -o.
 type format string
+
+func (f *format) add(c *cobra.Command, what string) {
+	c.Flags().StringVarP((*string)(f), "output", "o", "text", "text or json (a line "+what+")")
+}
 
 func (f format) check() error {
 	if f != "text" && f != "json" {

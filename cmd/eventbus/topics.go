@@ -23,7 +23,7 @@ func (a *app) topicsCommand() *cobra.Command {
 		Long:    "List topics: how many partitions and copies they have, how many records, and whose events. A pattern is one such as 'dreamscape.payment.*'.",
 		Example: "  eventbus topics\n  eventbus topics 'dreamscape.payment.*' -o json",
 	}
-	c.Flags().StringVarP((*string)(&out), "output", "o", "text", "text or json (a line a topic)")
+	out.add(c, "a topic")
 	c.ValidArgsFunction = a.completeTopics
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		if err := out.check(); err != nil {
@@ -34,12 +34,7 @@ func (a *app) topicsCommand() *cobra.Command {
 			return err
 		}
 		if out == "json" {
-			for _, t := range topics {
-				if err := a.printJSON(t); err != nil {
-					return err
-				}
-			}
-			return nil
+			return printLines(a, topics)
 		}
 		rows := make([][]cell, 0, len(topics))
 		for _, t := range topics {
@@ -148,7 +143,7 @@ func (a *app) tailCommand() *cobra.Command {
   eventbus tail --since 1h --type 'auth.*' -o json`,
 	}
 	flags := c.Flags()
-	flags.StringVarP((*string)(&out), "output", "o", "text", "text or json (a line an event)")
+	out.add(c, "an event")
 	flags.BoolVar(&opts.Follow, "follow", false, "go on with what comes, until Ctrl-C")
 	flags.IntVarP(&opts.Last, "last", "n", 10, "how many of each partition to begin with; with --follow 0")
 	flags.StringVar(&since, "since", "", "from then on: an age such as 90m or 7d, 14:30, a date, or 'beginning'")
@@ -270,7 +265,7 @@ func (a *app) trailCommand() *cobra.Command {
 			"and those that have not yet (…). Dead letters are among them.",
 		Example: "  eventbus trail 0198c3f2-7d11-7aaf-9a58-5b2f1c0e7d42 --since 7d",
 	}
-	c.Flags().StringVarP((*string)(&out), "output", "o", "text", "text or json (a line an event)")
+	out.add(c, "an event")
 	c.Flags().StringVar(&since, "since", "24h", "how far back to look: an age such as 90m or 7d, a time, or 'beginning'")
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		if err := out.check(); err != nil {
