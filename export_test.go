@@ -119,14 +119,14 @@ func (i *Inflater) Polled(topic string) {
 
 // Certain says whether a record value is certainly a valid event of a topic: its check needs no validator.
 func Certain(t AnyTopic, value []byte) bool {
-	_, certain, _ := decodeEvent(t.spec(), value)
-	return certain
+	_, undecided, _ := decodeEvent(t.spec(), value, new(RawEvent))
+	return !undecided
 }
 
 // DecodeBothForTest reads a record value as consumers do and, if that was quick, by the slow way as well.
 func DecodeBothForTest(t AnyTopic, value []byte) (quick, slow *RawEvent, err error) {
-	quick, certain, _ := decodeEvent(t.spec(), value)
-	if !certain {
+	quick, undecided, _ := decodeEvent(t.spec(), value, new(RawEvent))
+	if undecided {
 		return nil, nil, nil
 	}
 	slow, err = parseEvent(t.spec(), value)

@@ -106,7 +106,7 @@ func (b *Bus) history(ctx context.Context, key []byte, topics []*topicSpec) ([]p
 
 func readPast(r *kgo.Record, step int, topic *topicSpec) past {
 	p := past{step: step, topic: r.Topic, partition: r.Partition, offset: r.Offset, at: r.Timestamp}
-	p.event, _, p.err = decodeEvent(topic, bytes.Clone(r.Value)) // the event may be kept for long, its batch must not
+	p.event, _, p.err = decodeEvent(topic, bytes.Clone(r.Value), new(RawEvent)) // the event may be kept for long, its batch must not
 	if p.event != nil {
 		p.at = p.event.Timestamp
 	}

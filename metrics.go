@@ -72,8 +72,8 @@ type counters struct {
 }
 
 // checked counts one check of an event.
-func (c *counters) checked(certain bool) {
-	if !certain {
+func (c *counters) checked(undecided bool) {
+	if undecided {
 		c.undecided.Add(1)
 	}
 }

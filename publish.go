@@ -202,8 +202,8 @@ func (b *Bus) prepareOne(ctx context.Context, e AnyEvent) (*flight, error) {
 		return nil, err
 	}
 	m.stamp(ctx, b.cfg.Service)
-	key, value, certain, err := m.encode()
-	b.count.checked(certain)
+	key, value, undecided, err := m.encode()
+	b.count.checked(undecided)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type task struct {
 	item   item
 	// raw is the event, once it is decoded; broken is why it is none.
 	raw    *RawEvent
+	event  RawEvent // what raw is, as a rule
 	broken *failure
 	tx     *Tx // of the running, or the last, try; nil without transactions
 
@@ -60,8 +61,8 @@ func (t *task) accept() {
 		return
 	}
 	c := t.of.consumer
-	raw, certain, err := decodeEvent(t.of.route.topic, t.record.Value)
-	c.bus.count.checked(certain)
+	raw, undecided, err := decodeEvent(t.of.route.topic, t.record.Value, &t.event)
+	c.bus.count.checked(undecided)
 	broken := err
 	if raw != nil && c.sub.Validation == ValidationReport {
 		err = nil

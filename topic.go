@@ -244,7 +244,7 @@ func (t *Topic[T]) laneOf(payload T) (key string) {
 // Decode reads a record value of this topic, strictly and checked against the schema, as it is done before a handler: for tests and
 // for readers beside a [Subscription]. The error is a [*DecodeError] or a [*SchemaError].
 func (t *Topic[T]) Decode(value []byte) (*BaseEvent[T], error) {
-	raw, _, err := decodeEvent(&t.topicSpec, value)
+	raw, _, err := decodeEvent(&t.topicSpec, value, new(RawEvent))
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (t *Topic[T]) Decode(value []byte) (*BaseEvent[T], error) {
 
 // DecodeRaw is [Topic.Decode] for who does not know the payload's type: it stays JSON, which is shown to a person only through Redact.
 func (s *topicSpec) DecodeRaw(value []byte) (*RawEvent, error) {
-	raw, _, err := decodeEvent(s, value)
+	raw, _, err := decodeEvent(s, value, new(RawEvent))
 	return raw, err
 }
 

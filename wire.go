@@ -37,7 +37,17 @@ func newChecker(payload *schema) *onepass.Checker {
 	return c
 }
 
-var envelopeChecker = sync.OnceValue(func() *onepass.Checker { return onepass.Compile(envelopeSchema().compiled, memberNames[:]...) })
+// envelopeChecker lets the members be left out that a reader fills in: what most of today's writers leave out is not to cost more.
+var envelopeChecker = sync.OnceValue(func() *onepass.Checker {
+	lenient := *envelopeSchema().compiled
+	lenient.Required = []string{memberNames[memberEventID], memberNames[memberTimestamp], memberNames[memberPayload]}
+	return onepass.Compile(&lenient, memberNames[:]...)
+})
+
+const (
+	assumedVersion = "1.0"
+	assumedSource  = "unknown"
+)
 
 // scan says whether a record value is certainly a valid event of the topic, and where its members are.
 func (s *topicSpec) scan(value []byte, at *[members]onepass.Span) bool {
@@ -49,13 +59,14 @@ func (s *topicSpec) scan(value []byte, at *[members]onepass.Span) bool {
 			return false
 		}
 	}
-	return string(text(value, at[memberEventType])) == s.eventType
+	return at[memberEventType].End == 0 || string(text(value, at[memberEventType])) == s.eventType
 }
 
 func text(value []byte, at onepass.Span) []byte { return value[at.Start:at.End] }
 
-// encode writes the record's key and value, and checks it just as a reader will. certain says that this was quick.
-func (m *message) encode() (key, value []byte, certain bool, err error) {
+// encode writes the record's key and value, and checks it: no less than a reader will, and nothing may be left out. undecided says
+// that the validator had to be asked.
+func (m *message) encode() (key, value []byte, undecided bool, err error) {
 	if m.env.eventType != m.topic.eventType {
 		return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, invalid("eventType", "must be "+m.topic.eventType))
 	}
@@ -65,9 +76,9 @@ func (m *message) encode() (key, value []byte, certain bool, err error) {
 		return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
 	}
 	var at [members]onepass.Span
-	if certain = m.topic.scan(buf.Bytes(), &at); !certain {
-		if _, err := checkEvent(m.topic, buf.Bytes()); err != nil {
-			return nil, nil, false, fmt.Errorf("topic %s: %w", m.topic.name, err)
+	if undecided = !m.topic.scan(buf.Bytes(), &at); undecided {
+		if err := checkWritten(m.topic, buf.Bytes()); err != nil {
+			return nil, nil, true, fmt.Errorf("topic %s: %w", m.topic.name, err)
 		}
 	}
 	n := buf.Len()
@@ -75,7 +86,7 @@ func (m *message) encode() (key, value []byte, certain bool, err error) {
 	if m.key != "" {
 		key = own[n:]
 	}
-	return key, own[:n:n], certain, nil
+	return key, own[:n:n], undecided, nil
 }
 
 // scratches are what events are encoded into before it is known how long they are.
@@ -188,40 +199,46 @@ func parseTime(s string) (time.Time, error) {
 }
 
 // decodeEvent reads a record value: strictly as JSON, leniently as to what older writers leave out. The returned event is usable
-// also when the error is only a broken schema (a [SchemaError]). certain says that the check was quick. The event shares its payload with value.
-func decodeEvent(topic *topicSpec, value []byte) (raw *RawEvent, certain bool, err error) {
+// also when the error is only a broken schema (a [SchemaError]). undecided says that the validator had to be asked. The event shares its payload with value,
+// and may be made in room.
+func decodeEvent(topic *topicSpec, value []byte, room *RawEvent) (raw *RawEvent, undecided bool, err error) {
 	if value == nil {
 		return nil, false, &DecodeError{Reason: "the record has no value"}
 	}
 	var at [members]onepass.Span
 	if topic.scan(value, &at) {
-		if raw := pickEvent(topic, value, &at); raw != nil {
-			return raw, true, nil
+		if pickEvent(room, topic, value, &at) {
+			return room, false, nil
 		}
 	}
 	raw, err = parseEvent(topic, value)
-	return raw, false, err
+	return raw, true, err
 }
 
-// pickEvent makes an event of what a scan has found; nil where its time is none that Go can hold.
-func pickEvent(topic *topicSpec, value []byte, at *[members]onepass.Span) *RawEvent {
+// pickEvent makes an event of what a scan has found; false where its time is none that Go can hold.
+func pickEvent(e *RawEvent, topic *topicSpec, value []byte, at *[members]onepass.Span) bool {
 	when, err := readWireTime(text(value, at[memberTimestamp]))
 	if err != nil {
-		return nil
+		return false
 	}
 	payload := at[memberPayload]
-	e := &RawEvent{
+	*e = RawEvent{
 		EventID: string(text(value, at[memberEventID])), EventType: topic.eventType, Timestamp: when, Version: topic.version,
-		Source: string(text(value, at[memberSource])), Payload: value[payload.Start:payload.End:payload.End],
+		Source: assumedSource, Payload: value[payload.Start:payload.End:payload.End],
 	}
-	if version := text(value, at[memberVersion]); string(version) != e.Version {
+	if source := text(value, at[memberSource]); len(source) > 0 {
+		e.Source = string(source)
+	}
+	if version := text(value, at[memberVersion]); len(version) == 0 {
+		e.Version = assumedVersion
+	} else if string(version) != e.Version {
 		e.Version = string(version)
 	}
 	e.CorrelationID = e.EventID
 	if id := text(value, at[memberCorrelationID]); len(id) > 0 && string(id) != e.EventID {
 		e.CorrelationID = string(id)
 	}
-	return e
+	return true
 }
 
 // parseEvent reads a record value that is not certainly a valid event.
@@ -251,6 +268,35 @@ func parseEvent(topic *topicSpec, value []byte) (*RawEvent, error) {
 // checkEvent parses the record value and holds it against the envelope's schema and the payload's. The envelope it returns has
 // what was left out filled in. It is nil where the value is no envelope at all; a broken payload schema comes with the envelope.
 func checkEvent(topic *topicSpec, value []byte) (map[string]any, error) {
+	env, err := parseEnvelope(value)
+	if err != nil {
+		return nil, err
+	}
+	fill := func(name string, value any) {
+		if s, there := env[name]; !there || s == nil || s == "" {
+			env[name] = value
+		}
+	}
+	fill("eventType", topic.eventType)
+	fill("version", assumedVersion)
+	fill("source", assumedSource)
+	fill("correlationId", env["eventId"])
+	if err := topic.checkEnvelope(env); err != nil {
+		return nil, err
+	}
+	return env, topic.schema.within("payload").validate(env["payload"])
+}
+
+// checkWritten is checkEvent for what is to be published.
+func checkWritten(topic *topicSpec, value []byte) error {
+	env, err := parseEnvelope(value)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(topic.checkEnvelope(env), topic.schema.within("payload").validate(env["payload"]))
+}
+
+func parseEnvelope(value []byte) (map[string]any, error) {
 	tree, err := parseJSON(value)
 	if err != nil {
 		return nil, err
@@ -259,20 +305,15 @@ func checkEvent(topic *topicSpec, value []byte) (map[string]any, error) {
 	if !ok {
 		return nil, &DecodeError{Reason: "the value is not a JSON object"}
 	}
-	fill := func(name string, value any) {
-		if s, there := env[name]; !there || s == nil || s == "" {
-			env[name] = value
-		}
-	}
-	fill("eventType", topic.eventType)
-	fill("version", "1.0")
-	fill("source", "unknown")
-	fill("correlationId", env["eventId"])
+	return env, nil
+}
+
+func (s *topicSpec) checkEnvelope(env map[string]any) error {
 	if err := envelopeSchema().validate(env); err != nil {
-		return nil, err
+		return err
 	}
-	if env["eventType"] != topic.eventType {
-		return nil, invalid("eventType", "must be "+topic.eventType)
+	if env["eventType"] != s.eventType {
+		return invalid("eventType", "must be "+s.eventType)
 	}
-	return env, topic.schema.within("payload").validate(env["payload"])
+	return nil
 }

@@ -30,7 +30,7 @@ func TestEveryExampleIsCertainlyValid(t *testing.T) {
 }
 
 func TestWhatIsCertainIsReadAlike(t *testing.T) {
-	topic := eventbus.NewTopic[map[string]any]("acme.notes", nil)
+	topic := eventbus.NewTopic[map[string]any]("acme.notes", &eventbus.TopicOptions[map[string]any]{Version: "3.1"})
 	id, other := `"eventId":"`+testEventID+`"`, "019b97e6-2100-7cc1-8d5c-6a1d2f3b4c5d"
 	rest := `,"eventType":"acme.notes","timestamp":"2026-01-07T10:00:00.000Z","version":"1.0","source":"s","payload":{"a":[1,2]}`
 	for name, value := range map[string]string{
@@ -42,6 +42,10 @@ func TestWhatIsCertainIsReadAlike(t *testing.T) {
 		"an offset":            `{` + id + strings.Replace(rest, "10:00:00.000Z", "11:00:00.5+01:00", 1) + `}`,
 		"space":                " {" + id + strings.ReplaceAll(rest, ":{", " :\n\t{") + " } ",
 		"more members":         `{"x":{"payload":1},` + id + rest + `,"y":[{"eventId":2}]}`,
+		"no type":              `{` + id + strings.Replace(rest, `"eventType":"acme.notes",`, ``, 1) + `}`,
+		"no version":           `{` + id + strings.Replace(rest, `"version":"1.0",`, ``, 1) + `}`,
+		"no source":            `{` + id + strings.Replace(rest, `"source":"s",`, ``, 1) + `}`,
+		"only what must be":    `{` + id + `,"timestamp":"2026-01-07T10:00:00.000Z","payload":{}}`,
 		"members of a payload": `{` + id + strings.Replace(rest, `"a":[1,2]`, `"eventId":"x","payload":{"source":1}`, 1) + `}`,
 	} {
 		quick, slow, err := eventbus.DecodeBothForTest(topic, []byte(value))
@@ -56,9 +60,28 @@ func TestWhatIsCertainIsReadAlike(t *testing.T) {
 		"a leap second":           `{` + id + strings.Replace(rest, `10:00:00.000Z`, `23:59:60Z`, 1) + `}`,
 		"a member twice":          `{` + id + rest + `,"source":"s"}`,
 		"something twice":         `{` + id + rest + `,"x":1,"x":1}`,
-		"no version":              `{` + id + strings.Replace(rest, `"version":"1.0",`, ``, 1) + `}`,
+		"an empty version":        `{` + id + strings.Replace(rest, `"1.0"`, `""`, 1) + `}`,
+		"no source but null":      `{` + id + strings.Replace(rest, `"s"`, `null`, 1) + `}`,
+		"no payload":              `{` + id + `,"timestamp":"2026-01-07T10:00:00.000Z"}`,
 	} {
 		require.False(t, eventbus.Certain(topic, []byte(value)), name)
+	}
+}
+
+// What a reader fills in is not to be left out by a writer: others check the envelope by its schema.
+func TestNothingOfTheEnvelopeIsLeftOut(t *testing.T) {
+	topic := eventbus.NewTopic[map[string]any]("acme.notes", nil)
+	for name, empty := range map[string]func(*eventbus.BaseEvent[map[string]any]){
+		"eventId":   func(e *eventbus.BaseEvent[map[string]any]) { e.EventID = "" },
+		"eventType": func(e *eventbus.BaseEvent[map[string]any]) { e.EventType = "" },
+		"version":   func(e *eventbus.BaseEvent[map[string]any]) { e.Version = "" },
+	} {
+		e := topic.New(map[string]any{"a": 1})
+		_, _, err := eventbus.EncodeForTest(e)
+		require.NoError(t, err)
+		empty(e)
+		_, _, err = eventbus.EncodeForTest(e)
+		require.ErrorContains(t, err, name)
 	}
 }
 

@@ -93,9 +93,9 @@ func (n *tally) compare(t *testing.T, p *pair) {
 	}
 }
 
-// TestDifferential compares the checker with v5 by random schemas and texts: for 3 s, or for EVENTBUS_ONEPASS_TIME, from EVENTBUS_ONEPASS_SEED on.
+// TestDifferential compares the checker with v5 by random schemas and texts: for 5 s, or for EVENTBUS_ONEPASS_TIME, from EVENTBUS_ONEPASS_SEED on.
 func TestDifferential(t *testing.T) {
-	length, err := time.ParseDuration(cmp.Or(os.Getenv("EVENTBUS_ONEPASS_TIME"), "3s"))
+	length, err := time.ParseDuration(cmp.Or(os.Getenv("EVENTBUS_ONEPASS_TIME"), "5s"))
 	require.NoError(t, err)
 	first, err := strconv.ParseUint(cmp.Or(os.Getenv("EVENTBUS_ONEPASS_SEED"), "1"), 10, 64)
 	require.NoError(t, err)

@@ -71,4 +71,6 @@ func TestAChangedFormatIsNotV5s(t *testing.T) {
 	require.NotContains(t, left, "email")
 	require.NotContains(t, left, "iban")
 	require.Len(t, left, len(onepass.Pinned)-1)
+	table["email"] = table["uri"]
+	require.NotContains(t, onepass.Own(table), "email", "v5's, of another format")
 }

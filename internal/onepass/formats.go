@@ -1,6 +1,7 @@
 package onepass
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"runtime"
@@ -12,15 +13,19 @@ import (
 // pinned are v5's own formats.
 var pinned = own(jsonschema.Formats)
 
-// own leaves out what is not v5's: a package that was initialised before this one may have changed its table.
+// own leaves out what is not v5's function of that format: a package that was initialised before this one may have changed its table.
 func own(formats map[string]func(any) bool) map[string]func(any) bool {
 	formats = maps.Clone(formats)
-	maps.DeleteFunc(formats, func(_ string, f func(any) bool) bool {
+	maps.DeleteFunc(formats, func(format string, f func(any) bool) bool {
 		name := runtime.FuncForPC(reflect.ValueOf(f).Pointer()).Name()
-		return !strings.HasPrefix(name, "github.com/santhosh-tekuri/jsonschema/v5.is")
+		is, ours := strings.CutPrefix(name, "github.com/santhosh-tekuri/jsonschema/v5.is")
+		return !ours || !strings.EqualFold(is, strings.ReplaceAll(cmp.Or(alias[format], format), "-", ""))
 	})
 	return formats
 }
+
+// alias are formats that have another's function.
+var alias = map[string]string{"ip-address": "ipv4", "iri": "uri", "iri-reference": "uri-reference", "uriref": "uri-reference"}
 
 // Pin has a compiler check the formats that [Compile] knows, whatever else is in the process.
 func Pin(c *jsonschema.Compiler) { maps.Copy(c.Formats, pinned) }
