@@ -120,24 +120,6 @@ func doors() map[string]door {
 		issued  atomic.Bool
 		pass    atomic.Pointer[tls.Certificate]
 	)
-	slow := func(connecting time.Duration) door {
-		return door{
-			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
-			lock: func(h *house, c *eventbus.Config) {
-				refuseLogins(h)
-				c.TLS, c.SASL = h.trusting(), password
-				c.Client = append(c.Client, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
-					select {
-					case <-time.After(connecting):
-						return h.net.dial(ctx, network, address)
-					case <-ctx.Done():
-						return nil, ctx.Err()
-					}
-				}))
-			},
-			want: "SASL_AUTHENTICATION_FAILED",
-		}
-	}
 	return map[string]door{
 		"a wrong password": {
 			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
@@ -152,8 +134,15 @@ func doors() map[string]door {
 			},
 			want: "SASL_AUTHENTICATION_FAILED",
 		},
-		"a wrong password, at a slow broker":      slow(1700 * time.Millisecond),
-		"a wrong password, at a very slow broker": slow(3300 * time.Millisecond), // known only when a question's time is over
+		"a wrong password, at a slow broker": {
+			opts: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "bob", secret)},
+			lock: func(h *house, c *eventbus.Config) {
+				refuseLogins(h)
+				c.TLS, c.SASL = h.trusting(), password
+				c.Client = append(c.Client, h.dialing(func() time.Duration { return 1700 * time.Millisecond }))
+			},
+			want: "SASL_AUTHENTICATION_FAILED",
+		},
 		"a wrong CA": {
 			lock: func(h *house, c *eventbus.Config) { c.TLS = &tls.Config{} },
 			want: "certificate signed by unknown authority",
@@ -245,6 +234,18 @@ func doors() map[string]door {
 	}
 }
 
+// dialing has a client wait before it connects.
+func (h *house) dialing(wait func() time.Duration) kgo.Opt {
+	return kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		select {
+		case <-time.After(wait()):
+			return h.net.dial(ctx, network, address)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	})
+}
+
 // acceptTokens has a broker without users accept any login.
 func (h *house) acceptTokens() {
 	h.cluster.ControlKey(int16(kmsg.SASLHandshake), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -315,6 +316,27 @@ func TestLockedDoorsAreNamed(t *testing.T) {
 				h.until("both events: the first one's result was unknown", func() bool { return len(seen.all()) == 2 })
 				h.recovered(bus)
 			}, append(d.opts, kfake.SeedTopics(1, eventbus.TopicHealthCheck))...)
+		})
+	}
+}
+
+// What is known only when a question's time is over is named then, not at the end of another question.
+func TestWhatIsLockedLateIsNamedAtOnce(t *testing.T) {
+	for verb, call := range map[string]func(h *house, bus *eventbus.Bus) error{
+		"Publish":      func(h *house, bus *eventbus.Bus) error { return bus.Publish(context.Background(), h.order("o", 1)) },
+		"EnsureTopics": func(h *house, bus *eventbus.Bus) error { return bus.EnsureTopics(context.Background(), h.orders) },
+		"FailFast": func(h *house, bus *eventbus.Bus) error {
+			return <-h.run(bus, ignore, nil, func(s *eventbus.Subscription) { s.FailFast = true }).ended
+		},
+	} {
+		t.Run(verb, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				bus := h.bus(func(c *eventbus.Config) {
+					c.Client = append(c.Client, h.dialing(func() time.Duration { return time.Until(h.start.Add(3200 * time.Millisecond)) }))
+				})
+				require.ErrorContains(t, call(h, bus), "speaks TLS, and Config.TLS is not set")
+				require.LessOrEqual(t, h.took(), 5*time.Second)
+			})
 		})
 	}
 }
