@@ -15,7 +15,7 @@ const topicName = eventbus.TopicPaymentInitiated
 func newBus(t task) (*eventbus.Bus, error) {
 	return eventbus.New(eventbus.Config{
 		Service: service, Brokers: t.Brokers, TopicPrefix: t.Prefix, Logger: slog.New(slog.DiscardHandler), Client: t.Settings.options(),
-		NewTopics: eventbus.TopicDefaults{Partitions: partitions}, Retry: eventbus.RetryPolicy{Jitter: -1},
+		NewTopics: eventbus.TopicDefaults{Partitions: partitions}, Retry: eventbus.RetryPolicy{Jitter: -1}, MaxBufferedEvents: t.Settings.Buffered,
 	})
 }
 

@@ -46,7 +46,7 @@ type cell struct{ work, contender string }
 // round is what was measured in one of them, without what failed.
 type round map[cell]result
 
-// run runs every work of every contender in each round, those of a group of works one after the other, and begins each round with another
+// run runs every work of every contender in each round, a contender's works of a group one after the other, and begins each round with another
 // contender. It returns what failed too, and when ctx ends, what there is.
 func (d *driver) run(ctx context.Context, chosen []work, all []contender) ([]round, error) {
 	rounds := make([]round, d.rounds)
@@ -56,9 +56,9 @@ func (d *driver) run(ctx context.Context, chosen []work, all []contender) ([]rou
 			if rounds[i] == nil {
 				rounds[i] = round{}
 			}
-			for _, w := range group {
-				for j := range all {
-					c := all[(i+j)%len(all)]
+			for j := range all {
+				c := all[(i+j)%len(all)]
+				for _, w := range group {
 					if !c.runs(w) {
 						continue
 					}
@@ -168,14 +168,15 @@ func tail(s string) string {
 
 func (d *driver) loadedPrefix(sick int) string { return fmt.Sprintf("%s-sick-%d.", d.name, sick) }
 
-// prepareTopic makes the topic that consumers consume, and writes the events for a warm-up and a measurement.
+// prepareTopic makes the topic that consumers consume, and writes the events for a warm-up and a measurement, and as many as a client may have
+// fetched beyond: it pays for them before the end of the topic.
 func (d *driver) prepareTopic(ctx context.Context, sick int) error {
 	topic := d.loadedPrefix(sick) + topicName
 	if err := d.create(ctx, topic); err != nil || d.kfake {
 		return err
 	}
 	var failed error
-	for i := range d.warmup() + d.events {
+	for i := range d.warmup() + d.events + d.ahead() {
 		key, value, err := encode(paymentOf(i, sick))
 		if err != nil {
 			return err
@@ -195,7 +196,7 @@ func (d *driver) prepareTopic(ctx context.Context, sick int) error {
 // create makes a topic, and returns when each of its partitions has a leader. Its segments go from the disk soon after the topic.
 func (d *driver) create(ctx context.Context, topic string) error {
 	delay := "1000"
-	if _, err := d.admin.CreateTopic(ctx, partitions, -1, map[string]*string{"file.delete.delay.ms": &delay}, topic); err != nil {
+	if _, err := d.admin.CreateTopic(ctx, partitions, 1, map[string]*string{"file.delete.delay.ms": &delay}, topic); err != nil {
 		return fmt.Errorf("create %s: %w", topic, err)
 	}
 	ready := func() bool {

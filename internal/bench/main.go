@@ -49,7 +49,7 @@ type options struct {
 	works, contenders []string
 	rounds, events    int
 	seconds           float64
-	require           bool
+	require, small    bool
 	kfake, settings   bool
 	readme, svg       string
 	profiles          string
@@ -57,6 +57,9 @@ type options struct {
 
 // warmup is how many events come before those that are measured.
 func (o options) warmup() int { return max(o.events/2/keys, 1) * keys }
+
+// ahead is how many events are behind those that are measured: no fewer than wait at most in a client that fetches far ahead, but where it is to be small.
+func (o options) ahead() int { return min(o.events, partitions*waiting) }
 
 func parse(args []string, output io.Writer) (options, error) {
 	var o options
@@ -70,19 +73,20 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often")
 	flags.IntVar(&o.events, "events", 500_000, "events of a run, a multiple of 1,000; half as many come before them to warm up")
 	flags.Float64Var(&o.seconds, "seconds", 5, "the longest that either may take: a slow client gets through fewer events")
-	small := flags.Bool("small", false, "-rounds 1 -events 5000 -seconds 1: it shows that all works, and measures nothing")
+	flags.BoolVar(&o.small, "small", false, "-rounds 1 -events 5000 -seconds 1: it shows that all works, and measures nothing")
 	flags.BoolVar(&o.require, "require", false, "fail where a contender cannot run, or fails")
 	flags.BoolVar(&o.kfake, "kfake", false, "on a broker that only pretends, in a process of its own: the clients' own cost")
 	flags.BoolVar(&o.settings, "settings", false, "eventbus beside itself with other settings of the wire, or franz-go with -contenders franz-go")
-	flags.StringVar(&o.readme, "readme", "", "write the tables into this `file`, between its markers")
+	flags.StringVar(&o.readme, "readme", "", "write the tables into this `file`, between its markers; it has -require")
 	flags.StringVar(&o.svg, "svg", "", "write a chart to this `file`")
 	flags.StringVar(&o.profiles, "cpuprofile", "", "write a CPU profile of each child in Go to this `folder`")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if *small {
+	if o.small {
 		o.rounds, o.events, o.seconds = 1, 5_000, 1
 	}
+	o.require = o.require || o.readme != ""
 	return o, o.check(flags.Args())
 }
 
@@ -108,6 +112,8 @@ func (o options) check(rest []string) error {
 		return fmt.Errorf("-events: %d is not a multiple of %d", o.events, keys)
 	case o.seconds <= 0:
 		return fmt.Errorf("-seconds: %v is not more than 0", o.seconds)
+	case o.readme != "" && (o.works != nil || o.contenders != nil || o.small):
+		return errors.New("-readme writes whole tables: not with -works, -contenders or -small")
 	case o.settings && (o.readme != "" || o.svg != ""):
 		return errors.New("-settings has a table of its own: not with -readme or -svg")
 	case o.settings && (len(o.contenders) > 1 || len(o.contenders) == 1 && o.contenders[0] != "eventbus" && o.contenders[0] != "franz-go"):
@@ -217,7 +223,7 @@ func bench(ctx context.Context, o options) error {
 		}
 	}
 	rounds, failed := d.run(ctx, chosen, all)
-	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(context.WithoutCancel(ctx))}
+	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(context.WithoutCancel(ctx)), with: versions()}
 	if !o.settings {
 		r.targets = targets
 	}

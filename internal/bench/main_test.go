@@ -14,22 +14,24 @@ func TestFlags(t *testing.T) {
 	require.Equal(t, 250_000, o.warmup())
 	o, err = parse([]string{"-small", "-works", "consume,handler", "-contenders", "franz-go", "-require"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, options{works: []string{"consume", "handler"}, contenders: []string{"franz-go"}, rounds: 1, events: 5_000, seconds: 1, require: true}, o)
+	require.Equal(t, options{works: []string{"consume", "handler"}, contenders: []string{"franz-go"}, rounds: 1, events: 5_000, seconds: 1, require: true, small: true}, o)
 	require.Len(t, o.chosenWorks(), 2)
 }
 
 func TestWrongFlags(t *testing.T) {
 	for want, args := range map[string][]string{
-		`unexpected argument "x"`:               {"x"},
-		`-works: no work "y": there are pipe`:   {"-works", "consume,y"},
-		`-contenders: no client "z": there are`: {"-contenders", "z"},
-		"-rounds: 0 is less than 1":             {"-rounds", "0"},
-		"-events: 1500 is not a multiple":       {"-events", "1500"},
-		"-seconds: 0 is not more than 0":        {"-seconds", "0"},
-		"-contenders is eventbus or franz-go":   {"-settings", "-contenders", "sarama"},
-		"not with -readme or -svg":              {"-settings", "-readme", "x"},
-		"-kfake: its numbers":                   {"-kfake", "-svg", "x"},
-		"flag provided but not defined: -fast":  {"-fast"},
+		`unexpected argument "x"`:                {"x"},
+		`-works: no work "y": there are pipe`:    {"-works", "consume,y"},
+		`-contenders: no client "z": there are`:  {"-contenders", "z"},
+		"-rounds: 0 is less than 1":              {"-rounds", "0"},
+		"-events: 1500 is not a multiple":        {"-events", "1500"},
+		"-seconds: 0 is not more than 0":         {"-seconds", "0"},
+		"-contenders is eventbus or franz-go":    {"-settings", "-contenders", "sarama"},
+		"not with -readme or -svg":               {"-settings", "-readme", "x"},
+		"-readme writes whole tables":            {"-readme", "x", "-works", "consume"},
+		"not with -works, -contenders or -small": {"-readme", "x", "-small"},
+		"-kfake: its numbers":                    {"-kfake", "-svg", "x"},
+		"flag provided but not defined: -fast":   {"-fast"},
 	} {
 		_, err := parse(args, io.Discard)
 		require.ErrorContains(t, err, want)

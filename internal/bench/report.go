@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ type report struct {
 	contenders []contender
 	rounds     []round
 	targets    []target
-	on         string // which machine and which broker
+	on, with   string // which machine and broker; which clients
 }
 
 // write prints the tables, and writes the files that the options name.
@@ -78,7 +79,7 @@ func between(page, text string) (string, error) {
 
 func (r report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s. Medians of %d round(s).\n\n", r.on, len(r.rounds))
+	fmt.Fprintf(&b, "%s; %s. Medians of %d round(s).\n\n", r.on, r.with, len(r.rounds))
 	fmt.Fprintf(&b, "| work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | %[1]s: events/s | %[1]s: events per CPU second |\n", r.contenders[0].name)
 	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, w := range r.works {
@@ -100,7 +101,7 @@ func (r report) row(w work, c contender, at cell) string {
 		allocs = fmt.Sprintf("%.1f", n)
 	}
 	cells := []string{
-		w.label, c.label, count(median(r.of(at, result.rate))), fmt.Sprintf("%.2f", 1e6*median(r.of(at, result.cpuEach))), allocs,
+		w.label, c.labelIn(w), count(median(r.of(at, result.rate))), fmt.Sprintf("%.2f", 1e6*median(r.of(at, result.cpuEach))), allocs,
 		duration(median(r.of(at, func(x result) float64 { return x.P50 }))), duration(median(r.of(at, func(x result) float64 { return x.P99 }))), "", "",
 	}
 	if us := (cell{w.name, r.contenders[0].name}); us != at {
@@ -193,13 +194,41 @@ func (d *driver) describe(ctx context.Context) string {
 	broker := "a broker that only pretends (kfake)"
 	if !d.kfake {
 		broker = "a broker of unknown version"
-		if versions, err := d.admin.ApiVersions(ctx); err == nil {
-			for _, v := range versions {
-				broker = "Kafka " + strings.TrimPrefix(v.VersionGuess(), "v")
+		if all, err := d.admin.ApiVersions(ctx); err == nil {
+			for _, v := range all {
+				broker = fmt.Sprintf("%d broker(s) of Kafka %s, topics of replication factor 1", len(all), strings.TrimPrefix(v.VersionGuess(), "v"))
 			}
 		}
 	}
-	return fmt.Sprintf("%s, %d cores, shared by client and broker; %s; %s; %s", processor(), runtime.NumCPU(), broker, runtime.Version(), time.Now().Format(time.DateOnly))
+	return fmt.Sprintf("%s, %d cores, %s of memory, shared by client and broker; %s; %s; %s",
+		processor(), runtime.NumCPU(), memory(), broker, runtime.Version(), time.Now().Format(time.DateOnly))
+}
+
+// versions are those of the clients in Go.
+func versions() string {
+	var all []string
+	built, _ := debug.ReadBuildInfo()
+	for _, m := range built.Deps {
+		for _, path := range []string{"twmb/franz-go", "IBM/sarama", "segmentio/kafka-go", "confluentinc/confluent-kafka-go/v2", "ThreeDotsLabs/watermill-kafka/v3"} {
+			if m.Path == "github.com/"+path {
+				all = append(all, strings.Split(path, "/")[1]+" "+m.Version)
+			}
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// memory is that of the machine.
+func memory() string {
+	info, _ := os.ReadFile("/proc/meminfo") // without it: what is not known
+	for line := range strings.Lines(string(info)) {
+		if name, value, _ := strings.Cut(line, ":"); name == "MemTotal" {
+			if kib, err := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB")); err == nil {
+				return fmt.Sprintf("%.0f GiB", float64(kib)/(1<<20))
+			}
+		}
+	}
+	return "some"
 }
 
 func processor() string {

@@ -17,7 +17,7 @@ func measured() report {
 		return result{Events: int(events), Seconds: 1, CPU: cpu, Allocs: 10 * events, P50: 0.001, P99: 0.02}
 	}
 	return report{
-		works: works[:1], contenders: contenders()[:2], targets: targets, on: "a machine & a broker",
+		works: works[:1], contenders: contenders()[:2], targets: targets, on: "a machine & a broker", with: "some clients",
 		rounds: []round{
 			{{"pipelined", "eventbus"}: of(200_000, 1), {"pipelined", "franz-go"}: of(100_000, 1)},
 			{{"pipelined", "eventbus"}: of(300_000, 1), {"pipelined", "franz-go"}: of(100_000, 2)},
@@ -27,7 +27,7 @@ func measured() report {
 }
 
 func TestTable(t *testing.T) {
-	require.Equal(t, `a machine & a broker. Medians of 3 round(s).
+	require.Equal(t, `a machine & a broker; some clients. Medians of 3 round(s).
 
 | work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | eventbus: events/s | eventbus: events per CPU second |
 |---|---|--:|--:|--:|--:|--:|--:|--:|

@@ -14,6 +14,7 @@ type settings struct {
 	PartitionBytes int32  `json:"partitionBytes,omitempty"`
 	Concurrency    int    `json:"concurrency,omitempty"`
 	InFlight       int    `json:"inFlight,omitempty"` // records of a partition
+	Buffered       int    `json:"buffered,omitempty"` // events that are published
 }
 
 func (s settings) options() []kgo.Opt {
@@ -57,6 +58,9 @@ func variants(of contender) []contender {
 	if of.name == "eventbus" {
 		for _, n := range []int{1, 12, keys} {
 			add("concurrency "+count(float64(n)), settings{Concurrency: n}, "consume")
+		}
+		for _, n := range []int{1_000, 50_000} {
+			add(count(float64(n))+" buffered events", settings{Buffered: n}, "pipelined")
 		}
 		for _, n := range []int{100, 1_000, 3_000} {
 			add(count(float64(n))+" in flight a partition", settings{InFlight: n}, "consume", "handler")

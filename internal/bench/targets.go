@@ -18,6 +18,8 @@ var targets = []target{
 	{what: "publish, pipelined: events/s", beside: "franz-go", want: 1, of: ratio("pipelined", "franz-go", result.rate)},
 	{what: "publish, pipelined: CPU", beside: "franz-go", want: 1, most: true, of: ratio("pipelined", "franz-go", result.cpuEach)},
 	{what: "publish, pipelined: events per CPU second", beside: "the best of the others", want: 1.2, of: besideBest("pipelined", result.perCPU)},
+	{what: "publish awaited, 1 goroutine: events per CPU second", beside: "the best of the others", want: 1.2, of: besideBest("awaited-1", result.perCPU)},
+	{what: "publish awaited, 64 goroutines: events per CPU second", beside: "the best of the others", want: 1.2, of: besideBest("awaited-64", result.perCPU)},
 	{what: "publish awaited, 1 goroutine: p50", beside: "franz-go", want: 1.05, most: true, of: ratio("awaited-1", "franz-go", p50)},
 	{what: "publish awaited, 64 goroutines: events/s", beside: "sarama", want: 1, of: ratio("awaited-64", "sarama", result.rate)},
 	{what: "publish awaited, 64 goroutines: p99", beside: "sarama", want: 1, most: true, of: ratio("awaited-64", "sarama", p99)},

@@ -39,6 +39,7 @@ var works = []work{
 // contender is a client, as its users would set it up for speed.
 type contender struct {
 	name, label string
+	writes      string   // what is to be said of it where it publishes
 	except      []string // works that it has no part in
 	only        []string // else: all
 	publish     func(task) (publisher, error)
@@ -47,6 +48,13 @@ type contender struct {
 	missing     string   // why it cannot run here
 	settings    settings
 	base        string // of a variant: whose it is
+}
+
+func (c contender) labelIn(w work) string {
+	if w.kind == consume {
+		return c.label
+	}
+	return c.label + c.writes
 }
 
 func (c contender) runs(w work) bool {
@@ -64,8 +72,8 @@ func contenders() []contender {
 		{name: "franz-go", label: "franz-go", publish: franzPublishes, consume: franzConsumes},
 		{name: "partition", label: "franz-go, eventbus's decoder, a goroutine a partition", only: []string{"consume"}, consume: partitionsConsume},
 		{name: "sarama", label: "sarama", except: poisoned, publish: saramaPublishes, consume: saramaConsumes},
-		{name: "sarama-plain", label: "sarama, not idempotent", publish: saramaPublishesPlain},
-		{name: "kafka-go", label: "kafka-go, not idempotent", except: poisoned, publish: kafkaGoPublishes, consume: kafkaGoConsumes},
+		{name: "sarama-plain", label: "sarama", writes: ", not idempotent", publish: saramaPublishesPlain},
+		{name: "kafka-go", label: "kafka-go", writes: ", not idempotent", except: poisoned, publish: kafkaGoPublishes, consume: kafkaGoConsumes},
 		{name: "confluent", label: "confluent-kafka-go", except: poisoned, publish: confluentPublishes, consume: confluentConsumes, missing: confluentMissing},
 		{name: "watermill", label: "Watermill-Kafka", except: poisoned, publish: watermillPublishes, consume: watermillConsumes},
 		{name: "kafkajs", label: "kafkajs + Ajv", except: poisoned, outside: kafkajs},

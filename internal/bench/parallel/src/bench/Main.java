@@ -31,6 +31,7 @@ public final class Main {
   record Snapshot(long nanos, long cpu, long events) {}
 
   private static final ObjectMapper JSON = new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);
+  private static final int WARMUP_LIMITS = 4; // the JVM compiles what it runs on the same cores, so it takes longer to be warm than the others
   private static final OperatingSystemMXBean SYSTEM = (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
 
   private final AtomicLong handled = new AtomicLong();
@@ -99,7 +100,7 @@ public final class Main {
   private void count() {
     long n = handled.incrementAndGet();
     if (n == 1) {
-      later(this::start);
+      later(this::start, WARMUP_LIMITS);
     }
     if (n == warmup) {
       start();
@@ -109,7 +110,7 @@ public final class Main {
     }
   }
 
-  private void later(Runnable r) {
+  private void later(Runnable r, int limits) {
     timer.schedule(
         new TimerTask() {
           @Override
@@ -117,13 +118,13 @@ public final class Main {
             r.run();
           }
         },
-        limit);
+        limits * limit);
   }
 
   private synchronized void start() {
     if (begin == null) {
       begin = look();
-      later(this::stop);
+      later(this::stop, 1);
     }
   }
 
