@@ -172,12 +172,7 @@ func (a *app) tailCommand() *cobra.Command {
 	}
 	c.RunE = a.with(func(ctx context.Context, cluster *look.Cluster, args []string) error {
 		opts.Topics = args
-		opts.Trouble = func(err error) {
-			if err == nil {
-				err = errors.New("a broker answers again")
-			}
-			fmt.Fprintln(a.errs, "eventbus: "+oneLine(err.Error()))
-		}
+		opts.Trouble = a.tellTrouble
 		if opts.New && !opts.Follow {
 			return usage("--last: expected a number above 0, or --follow")
 		}
@@ -271,7 +266,7 @@ func (a *app) trailCommand() *cobra.Command {
 		if err := out.check(); err != nil {
 			return err
 		}
-		opts := look.TailOptions{}
+		opts := look.TailOptions{Trouble: a.tellTrouble}
 		if since != "beginning" {
 			var err error
 			if opts.Since, err = parseTime("since", since); err != nil {
@@ -300,6 +295,14 @@ func (a *app) trailCommand() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+// tellTrouble tells of what cannot be read; nil: a broker answers again.
+func (a *app) tellTrouble(err error) {
+	if err == nil {
+		err = errors.New("a broker answers again")
+	}
+	fmt.Fprintln(a.errs, "eventbus: "+oneLine(err.Error()))
 }
 
 func (a *app) printStep(s look.Step) {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
@@ -64,6 +66,56 @@ func TestTailGivesWhatIsThereAndEnds(t *testing.T) {
 		t.Fatalf("%d events", n)
 	}
 	assert.ErrorIs(t, c.Tail(t.Context(), look.TailOptions{Topics: []string{"no.such"}}, nil), look.ErrNoTopic)
+}
+
+// Partitions end while others have more, and some of them have a batch that cannot be read.
+func TestTailReadsOnBehindWhatCannotBeRead(t *testing.T) {
+	const topics, many = 8, 12_000
+	b := bustest.NewWith(t, bustest.Options{Config: eventbus.Config{Client: []kgo.Opt{kgo.MaxDecompressBatchBytes(1 << 20)}}})
+	c := open(t, b.Bus)
+	client, err := kgo.NewClient(append(b.ClientOptions(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()),
+		kgo.ProducerBatchMaxBytes(4<<20), kgo.MaxBufferedRecords(2*many))...)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	admin := kadm.NewClient(client)
+	write := func(topic string, partition int32, values ...[]byte) {
+		records := make([]*kgo.Record, 0, len(values))
+		for _, v := range values {
+			records = append(records, &kgo.Record{Topic: topic, Partition: partition, Value: v})
+		}
+		require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
+	}
+	small, bomb := []byte("{}"), make([]byte, 2<<20)
+	for i := range topics {
+		topic := fmt.Sprintf("%sbombs-%d", b.TopicPrefix(), i)
+		_, err := admin.CreateTopic(t.Context(), 3, 1, nil, topic)
+		require.NoError(t, err)
+		write(topic, 0, small)
+		write(topic, 1, slices.Repeat([][]byte{small}, many)...)
+		write(topic, 2, small)
+		write(topic, 2, bomb)
+		write(topic, 2, small)
+		write(topic, 2, bomb)
+		if i%2 == 0 {
+			write(topic, 2, small, small)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	read, troubles := map[string]int{}, 0
+	require.NoError(t, c.Tail(ctx, look.TailOptions{Topics: []string{"bombs-*"}, Trouble: func(err error) {
+		require.ErrorContains(t, err, "partition 2: the records from offset")
+		troubles++
+	}}, func(e look.Event) bool {
+		read[fmt.Sprint(e.Topic, "/", e.Partition)]++
+		return true
+	}))
+	require.Equal(t, 2*topics, troubles)
+	for i := range topics {
+		require.Equal(t, 1, read[fmt.Sprintf("bombs-%d/0", i)])
+		require.Equal(t, many, read[fmt.Sprintf("bombs-%d/1", i)])
+		require.Equal(t, 4-2*(i%2), read[fmt.Sprintf("bombs-%d/2", i)], i)
+	}
 }
 
 func TestTailFollowsTopicsThatAreNew(t *testing.T) {

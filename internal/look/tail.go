@@ -52,9 +52,10 @@ type tail struct {
 	client *kgo.Client
 	open   map[place]int64 // where each stops; following: nothing to stop at
 	seen   map[place]bool
-	ids    map[string]kadm.TopicID // of the topics that are read
-	next   map[place]int64         // what is read of each that is open
-	done   int64                   // records that are read, or are no more
+	ids    map[string]kadm.TopicID   // of the topics that are read
+	next   map[place]int64           // what is read of each that is open
+	behind map[place]kgo.EpochOffset // where those go on that wait behind what cannot be read
+	done   int64                     // records that are read, or are no more
 	all    int64
 	got    time.Time // when records last came
 	looked time.Time // when topics were last looked for
@@ -63,6 +64,7 @@ type tail struct {
 
 const (
 	lookEvery  = 3 * time.Second // for new topics, or for what became of those that give nothing
+	stuckAfter = time.Minute     // of nothing, from partitions that have more
 	fetchBytes = 8 << 20
 	fetchWait  = 500 * time.Millisecond
 )
@@ -73,7 +75,7 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 	if err := opts.Filter.Check(); err != nil {
 		return err
 	}
-	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, ids: map[string]kadm.TopicID{}, next: map[place]int64{}}
+	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, ids: map[string]kadm.TopicID{}, next: map[place]int64{}, behind: map[place]kgo.EpochOffset{}}
 	starts, err := t.begin(ctx)
 	if err != nil {
 		return err
@@ -168,10 +170,16 @@ func (t *tail) forgetOlder(details kadm.TopicDetails, names []string) {
 		id := details[name].ID
 		if before, known := t.ids[name]; known && before != id && t.client != nil {
 			t.client.PurgeTopicsFromConsuming(name)
+			for at := range t.seen {
+				if at.topic == name {
+					t.client.ResumeFetchPartitions(map[string][]int32{name: {at.partition}})
+				}
+			}
 			gone := func(at place) bool { return at.topic == name }
 			maps.DeleteFunc(t.seen, func(at place, _ bool) bool { return gone(at) })
 			maps.DeleteFunc(t.open, func(at place, _ int64) bool { return gone(at) })
 			maps.DeleteFunc(t.next, func(at place, _ int64) bool { return gone(at) })
+			maps.DeleteFunc(t.behind, func(at place, _ kgo.EpochOffset) bool { return gone(at) })
 		}
 		t.ids[name] = id
 	}
@@ -250,6 +258,7 @@ func (t *tail) read(ctx context.Context, each func(Event) bool) error {
 		if err := t.refusals(fetches); err != nil {
 			return err
 		}
+		t.goOnBehind()
 		if !t.hand(fetches, each) {
 			return nil
 		}
@@ -269,19 +278,51 @@ func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || topic == "" {
 			return
 		}
+		at := place{topic, partition}
+		unread, isUnread := errors.AsType[*kgo.ErrDecompressTooLarge](err)
+		if isUnread {
+			err = fmt.Errorf("the records from offset %d up to before %d cannot be read: their batch decompresses to more than kgo.MaxDecompressBatchBytes allows",
+				unread.Offset, unread.NextOffset)
+		}
 		err = fmt.Errorf("topic %s, partition %d: %w", strings.TrimPrefix(topic, t.c.prefix), partition, err)
 		if code := (*kerr.Error)(nil); errors.As(err, &code) && code.Retriable {
 			return
 		}
 		t.trouble(err)
-		at := place{topic, partition}
-		delete(t.open, at)
-		t.client.RemoveConsumePartitions(map[string][]int32{topic: {partition}})
+		if isUnread && (t.opts.Follow || unread.NextOffset < t.open[at]) {
+			t.behind[at] = kgo.EpochOffset{Epoch: unread.Epoch, Offset: unread.NextOffset}
+			return
+		}
+		t.close(at)
 		if errors.Is(err, kerr.TopicAuthorizationFailed) && (t.opts.Trouble == nil || len(t.open) == 0) {
 			refused = err
 		}
 	})
 	return refused
+}
+
+// close has a partition be read no more. It is paused and stays: when one is removed, the client drops what it has fetched of all, and an error of another,
+// that a batch cannot be read, is lost for ever.
+func (t *tail) close(at place) {
+	delete(t.open, at)
+	delete(t.behind, at)
+	t.client.PauseFetchPartitions(map[string][]int32{at.topic: {at.partition}})
+}
+
+// goOnBehind sets the client behind what cannot be read. That too drops what is fetched, so it waits until nothing else is to be read, where there is an end.
+func (t *tail) goOnBehind() {
+	if len(t.behind) == 0 || !t.opts.Follow && len(t.behind) < len(t.open) {
+		return
+	}
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for at, offset := range t.behind {
+		if offsets[at.topic] == nil {
+			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[at.topic][at.partition] = offset
+	}
+	clear(t.behind)
+	t.client.SetOffsets(offsets)
 }
 
 // hand gives each what came, by time.
@@ -296,8 +337,7 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 		t.done += r.Offset + 1 - t.next[at]
 		t.next[at] = r.Offset + 1
 		if !t.opts.Follow && r.Offset+1 >= end {
-			delete(t.open, at)
-			t.client.RemoveConsumePartitions(map[string][]int32{r.Topic: {r.Partition}})
+			t.close(at)
 		}
 		if r.Attrs.IsControl() || t.leavesOut(r.Value) {
 			continue
@@ -365,7 +405,13 @@ func (t *tail) closeDeleted(ctx context.Context) error {
 	for at, end := range t.open {
 		start, there := starts.Lookup(at.topic, at.partition)
 		if !there || start.Err != nil || start.Offset >= end {
-			delete(t.open, at)
+			t.close(at)
+		}
+	}
+	for at := range t.open {
+		if time.Since(t.got) > stuckAfter {
+			return fmt.Errorf("topic %s, partition %d: nothing has come from offset %d on for %v, though brokers answer: see whether the partition has a leader",
+				strings.TrimPrefix(at.topic, t.c.prefix), at.partition, t.next[at], stuckAfter)
 		}
 	}
 	return nil
