@@ -84,6 +84,7 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 		return err
 	}
 	defer reader.Close()
+	var waiting []unreadable // what the client is to be set behind
 	for len(open) > 0 {
 		fetches, err := poll(ctx, reader)
 		if err != nil {
@@ -100,13 +101,20 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 				return nil
 			}
 		}
-		unread := unreadables(fetches)
-		for _, u := range unread {
+		for _, u := range unreadables(fetches) {
 			if !handOutUnread(u, open, each) {
 				return nil
 			}
+			waiting = append(waiting, u)
 		}
-		reader.SetOffsets(behind(unread))
+		waiting = slices.DeleteFunc(waiting, func(u unreadable) bool {
+			_, more := open[topicPartition{u.topic, u.partition}]
+			return !more
+		})
+		if len(waiting) == len(open) { // sooner, it would drop what was fetched of another partition, and that a batch of it cannot be read is told once
+			reader.SetOffsets(behind(waiting))
+			waiting = nil
+		}
 	}
 	return nil
 }

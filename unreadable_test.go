@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
@@ -99,4 +100,29 @@ func TestWhatCannotBeReadIsDeadLetteredByReference(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The client tells of each such batch once, with what it has fetched, and drops that when it is set behind another one, at another broker.
+func TestWhatCannotBeReadOfSeveralBrokersHoldsUpNoReading(t *testing.T) {
+	const partitions, each = 24, 4
+	inWorld(t, func(w *world) {
+		topic := eventbus.NewTopic[order]("acme.bombs", nil)
+		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()))
+		for range each {
+			var records []*kgo.Record
+			for p := range int32(partitions) {
+				records = append(records, &kgo.Record{Topic: "acme.bombs.dlq.group", Partition: p, Value: make([]byte, 128<<10)})
+			}
+			require.NoError(w, cl.ProduceSync(context.Background(), records...).FirstErr())
+		}
+		bus := w.bus(func(c *eventbus.Config) { c.Client = append(c.Client, kgo.MaxDecompressBatchBytes(64<<10)) })
+		letters, err := bus.DeadLetters(topic, "group")
+		require.NoError(w, err)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		groups, err := letters.Groups(ctx, eventbus.LetterFilter{})
+		require.NoError(w, err)
+		require.Len(w, groups, 1)
+		require.Equal(w, partitions*each, groups[0].Count)
+	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(partitions, "acme.bombs", "acme.bombs.dlq.group"))
 }
