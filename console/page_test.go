@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
 	"github.com/dreamscape/eventbus/bustest"
@@ -112,6 +113,20 @@ func TestATrailIsATimeline(t *testing.T) {
 	_, body := s.get("?trail=journey-2")
 	trail = section(t, body, "trail")
 	assert.Contains(t, trail, "✗ dead letter of welcome, permanent: no tenant for it")
+}
+
+func TestATrailSaysWhatCannotBeRead(t *testing.T) {
+	b := bustest.NewWith(t, bustest.Options{Config: eventbus.Config{Client: []kgo.Opt{kgo.MaxDecompressBatchBytes(64 << 10)}}})
+	publish(t, b, eventbus.WithCorrelationID(t.Context(), "journey-1"), "user-service", "ada")
+	client, err := kgo.NewClient(append(b.ClientOptions(), kgo.ProducerBatchCompression(kgo.GzipCompression()))...)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	bomb := &kgo.Record{Topic: b.TopicPrefix() + eventbus.TopicPaymentInitiated, Value: make([]byte, 128<<10)}
+	require.NoError(t, client.ProduceSync(t.Context(), bomb).FirstErr())
+	_, body := open(t, b.Bus, nil).get("?trail=journey-1")
+	trail := section(t, body, "trail")
+	assert.Contains(t, trail, "Not all of it could be read: topic "+eventbus.TopicPaymentInitiated)
+	assert.Contains(t, trail, "ada@")
 }
 
 func TestSecretsAreMasked(t *testing.T) {

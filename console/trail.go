@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,14 +47,15 @@ func (c *Console) newTrail(ctx context.Context, correlation string) trailView {
 		return v
 	}
 	var trail look.Trail
-	var err error
+	var err, unread error
 	searched := time.Duration(0)
 	for _, back := range []time.Duration{time.Minute, 10 * time.Minute, time.Hour, c.opts.Since} { // what is new first: an id is mostly taken from there
 		if back = min(back, c.opts.Since); back <= searched {
 			continue
 		}
 		var found look.Trail
-		if found, err = c.look.Trail(ctx, correlation, look.TailOptions{Since: time.Now().Add(-back)}); err != nil {
+		opts := look.TailOptions{Since: time.Now().Add(-back), Trouble: func(err error) { unread = cmp.Or(unread, err) }}
+		if found, err = c.look.Trail(ctx, correlation, opts); err != nil {
 			if len(found.Steps) > len(trail.Steps) {
 				trail = found
 			}
@@ -68,8 +70,8 @@ func (c *Console) newTrail(ctx context.Context, correlation string) trailView {
 		if searched > 0 {
 			v.Note = fmt.Sprintf("Only what was read in time is shown, all of the last %s: `eventbus trail` looks further.", hours(searched))
 		}
-	case err != nil:
-		v.Note = "Not all of it could be read: " + c.why(ctx, err)
+	case cmp.Or(err, unread) != nil:
+		v.Note = "Not all of it could be read: " + c.why(ctx, cmp.Or(err, unread))
 	case len(trail.Steps) == 0:
 		v.Note = fmt.Sprintf("No event of the last %s has this correlation id: check it, or look further back by Options.Since.", hours(c.opts.Since))
 	}
