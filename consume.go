@@ -238,7 +238,7 @@ func (c *consumer) run(parent context.Context) error {
 	helpers.Go(func() { c.commitLoop(background) })
 	helpers.Go(func() { c.inspectLoop(background) })
 	if c.sub.FailFast {
-		helpers.Go(func() { c.judge(background) })
+		helpers.Go(func() { c.failLate(background) })
 	}
 	helpers.Go(func() { c.sessionLoop(background) })
 	if slices.ContainsFunc(c.ordered, func(r *route) bool { return r.sequenced }) {

@@ -34,6 +34,7 @@ type inflater struct {
 
 	mu    sync.Mutex
 	held  int                     // what all below weigh
+	count int                     // batches that it has refused
 	fresh []inflated              // OnFetchBatchRead has not told yet whose they are
 	parts map[topicPartition]heap // what waits to be polled
 }
@@ -136,6 +137,7 @@ func (i *inflater) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byt
 	case err != nil && codec > kgo.CodecZstd:
 		return nil, err
 	case err != nil:
+		i.refuse()
 		return nil, fmt.Errorf("%w: %w", kgo.ErrMaxDecompress, err)
 	case codec == kgo.CodecNone:
 		return batch, nil
@@ -144,6 +146,7 @@ func (i *inflater) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byt
 	if isMessageSet(batch) {
 		made = inflated{weight: len(batch)}
 	} else if made.weight, err = weigh(batch); err != nil || made.weight > maxBatchWeight {
+		i.refuse()
 		return nil, cmp.Or(err, kgo.ErrMaxDecompress)
 	}
 	i.mu.Lock()
@@ -151,6 +154,19 @@ func (i *inflater) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byt
 	i.held += made.weight
 	i.fresh = append(i.fresh, made)
 	return batch, nil
+}
+
+func (i *inflater) refuse() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.count++
+}
+
+// refused is how many batches it has refused.
+func (i *inflater) refused() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.count
 }
 
 func (i *inflater) room() bool {

@@ -20,11 +20,16 @@ import (
 // inspectLoop looks for what the client keeps to itself (a topic that is missing or forbidden is silence to it), each second
 // while something is wrong, else as often as health is kept fresh.
 func (c *consumer) inspectLoop(ctx context.Context) {
+	started := time.Now()
+	judge := time.AfterFunc(failFastAfter, c.failFast) // a question may be under way then, for as long as contactTimeout
+	defer judge.Stop()
 	for {
 		c.inspect(ctx)
 		wait := time.Second
 		if c.readyNow() {
 			wait = inspectEvery
+		} else if time.Since(started) >= failFastAfter {
+			c.failFast()
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -54,22 +59,43 @@ func (c *consumer) readyNow() bool {
 	return ready
 }
 
-// judge ends a subscription that is to fail fast with everything that is wrong, unless it was ready once. It does not wait for an inspection that
-// is under way.
-func (c *consumer) judge(ctx context.Context) {
-	for wait := failFastAfter; sleep(ctx, wait); wait = refusedEvery {
-		c.readyNow()
-		c.mu.Lock()
-		wasReady := c.wasReady
-		c.mu.Unlock()
-		if wasReady {
-			return
+// failFast ends a subscription that is to fail fast with everything that is wrong, unless it was ready once.
+func (c *consumer) failFast() {
+	if !c.sub.FailFast || c.readyOnce() {
+		return
+	}
+	if err := c.bus.link.refused(); err != nil {
+		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
+		return
+	}
+	if err := errors.Join(c.problems()...); err != nil {
+		c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
+	}
+}
+
+// failLate has a subscription that is to fail fast not wait for the end of a question that is under way, where it has been known for a while that brokers
+// refuse: one of several may, and the others answer.
+func (c *consumer) failLate(ctx context.Context) {
+	refused := 0
+	for wait := failFastAfter; sleep(ctx, wait) && !c.readyOnce(); wait = refusedEvery {
+		if refused++; c.bus.link.refused() == nil {
+			refused = 0
 		}
-		if err := cmp.Or(c.bus.link.refused(), errors.Join(c.problems()...)); err != nil {
-			c.fail(fmt.Errorf("eventbus: Subscription %q: FailFast: %w", c.sub.Group, err))
-			return
+		if refused >= refusedFor {
+			c.failFast()
 		}
 	}
+}
+
+// refusedFor is how many times in a row, refusedEvery apart.
+const refusedFor = 5
+
+// readyOnce says whether the subscription is ready, or was.
+func (c *consumer) readyOnce() bool {
+	c.readyNow()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wasReady
 }
 
 // lookSoon has the next inspection begin now.

@@ -84,7 +84,7 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 		return err
 	}
 	defer reader.Close()
-	var waiting []unreadable // what the client is to be set behind
+	told := 0 // batches that cannot be read
 	for len(open) > 0 {
 		fetches, err := poll(ctx, reader)
 		if err != nil {
@@ -101,22 +101,33 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 				return nil
 			}
 		}
-		for _, u := range unreadables(fetches) {
+		unread := unreadables(fetches)
+		for _, u := range unread {
 			if !handOutUnread(u, open, each) {
 				return nil
 			}
-			waiting = append(waiting, u)
 		}
-		waiting = slices.DeleteFunc(waiting, func(u unreadable) bool {
-			_, more := open[topicPartition{u.topic, u.partition}]
-			return !more
-		})
-		if len(waiting) == len(open) { // sooner, it would drop what was fetched of another partition, and that a batch of it cannot be read is told once
-			reader.SetOffsets(behind(waiting))
-			waiting = nil
+		told += len(unread)
+		forgotten := len(fetches) == 0 && inflater.refused() > told // as when a leader changes
+		if len(unread) > 0 || forgotten {
+			reader.SetOffsets(goOn(open))
+			told = inflater.refused()
 		}
 	}
 	return nil
+}
+
+// goOn is where all that is open goes on: the client is set behind a batch that cannot be read, and drops what it has fetched of all then. With that goes
+// the word that a batch of another one cannot be read, which it gives once: so all are set.
+func goOn(open map[topicPartition]span) map[string]map[int32]kgo.EpochOffset {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	for at, s := range open {
+		if offsets[at.topic] == nil {
+			offsets[at.topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: s.start}
+	}
+	return offsets
 }
 
 // handOutUnread tells each of what cannot be read of an open span.

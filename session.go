@@ -286,7 +286,7 @@ func (c *consumer) setBack() {
 		}
 		offsets[a.topic][a.partition] = *a.from
 	}
-	c.client.SetOffsets(offsets)
+	c.seek(offsets)
 	c.mu.Lock()
 	defer c.unlock()
 	for _, a := range known {

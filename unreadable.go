@@ -100,13 +100,47 @@ func (c *consumer) passUnreadable(fetches kgo.Fetches) {
 		c.giveUpUnread(u)
 	}
 	offsets := behind(all)
-	c.client.SetOffsets(offsets) // also where nobody wants the records: the client forgets only so that it has stopped
+	c.seek(offsets) // also where nobody wants the records: the client forgets only so that it has stopped
 	for _, u := range all {
 		if at := c.client.CommittedOffsets()[u.topic][u.partition]; at != offsets[u.topic][u.partition] {
 			c.trouble(unreadTrouble(u.topic), fmt.Errorf("topic %s, partition %d: %w; reading goes on behind them once the partition is assigned anew",
 				u.topic, u.partition, u))
 		}
 	}
+}
+
+// seek sets the client to offsets. It drops then what it has fetched of all partitions, and with that the word that a batch of another one cannot be read,
+// which it gives once; and it passes over those that it takes to be there already. So all that it reads are set: elsewhere first, and then to where they are
+// to be. In transactions only those of offsets are: what is set counts as committed for the client, which goes back there itself when one is aborted.
+// Only the poll loop may call it, while no rebalance can begin.
+func (c *consumer) seek(offsets map[string]map[int32]kgo.EpochOffset) {
+	if len(offsets) == 0 {
+		return
+	}
+	elsewhere, targets := map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
+	set := func(into map[string]map[int32]kgo.EpochOffset, topic string, partition int32, to kgo.EpochOffset) {
+		if into[topic] == nil {
+			into[topic] = map[int32]kgo.EpochOffset{}
+		}
+		into[topic][partition] = to
+	}
+	for _, positions := range []map[string]map[int32]kgo.EpochOffset{c.client.CommittedOffsets(), c.client.UncommittedOffsets()} {
+		for topic, partitions := range positions {
+			for partition, at := range partitions {
+				if _, named := offsets[topic][partition]; at.Offset >= 0 && (named || c.txn == nil) {
+					set(targets, topic, partition, at)
+					set(elsewhere, topic, partition, kgo.EpochOffset{Epoch: at.Epoch, Offset: at.Offset + 1})
+				}
+			}
+		}
+	}
+	for topic, partitions := range offsets {
+		for partition, to := range partitions {
+			set(targets, topic, partition, to)
+		}
+	}
+	c.client.SetOffsets(elsewhere)
+	c.client.SetOffsets(targets)
 }
 
 func unreadTrouble(topic string) string { return "unreadable " + topic }

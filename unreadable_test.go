@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,26 +104,112 @@ func TestWhatCannotBeReadIsDeadLetteredByReference(t *testing.T) {
 }
 
 // The client tells of each such batch once, with what it has fetched, and drops that when it is set behind another one, at another broker.
-func TestWhatCannotBeReadOfSeveralBrokersHoldsUpNoReading(t *testing.T) {
-	const partitions, each = 24, 4
+func TestWhatCannotBeReadOfSeveralBrokersHoldsUpNoFold(t *testing.T) {
+	const topics, times = 6, 4
+	var names []string
+	for i := range topics {
+		names = append(names, fmt.Sprint("acme.bombs-", i))
+	}
 	inWorld(t, func(w *world) {
-		topic := eventbus.NewTopic[order]("acme.bombs", nil)
-		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()))
-		for range each {
-			var records []*kgo.Record
-			for p := range int32(partitions) {
-				records = append(records, &kgo.Record{Topic: "acme.bombs.dlq.group", Partition: p, Value: make([]byte, 128<<10)})
+		bus := w.bus(small)
+		var steps []eventbus.FoldStep[int]
+		for _, name := range names {
+			topic := eventbus.NewTopic(name, &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+			steps = append(steps, eventbus.On(topic, func(n int, _ *eventbus.BaseEvent[order]) int { return n + 1 }))
+			for i := range times {
+				w.bombs(name, 1)
+				require.NoError(w, bus.Publish(context.Background(), topic.New(order{ID: "k", Number: i})))
 			}
-			require.NoError(w, cl.ProduceSync(context.Background(), records...).FirstErr())
 		}
-		bus := w.bus(func(c *eventbus.Config) { c.Client = append(c.Client, kgo.MaxDecompressBatchBytes(64<<10)) })
-		letters, err := bus.DeadLetters(topic, "group")
-		require.NoError(w, err)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		defer cancel()
-		groups, err := letters.Groups(ctx, eventbus.LetterFilter{})
-		require.NoError(w, err)
-		require.Len(w, groups, 1)
-		require.Equal(w, partitions*each, groups[0].Count)
-	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(partitions, "acme.bombs", "acme.bombs.dlq.group"))
+		began := time.Now()
+		n, err := eventbus.Fold(context.Background(), bus, "k", 0, steps...)
+		require.Equal(w, topics*times, n)
+		require.Equal(w, topics*times, strings.Count(err.Error(), "cannot be read"))
+		require.LessOrEqual(w, time.Since(began), 5*time.Second)
+	}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(1, names...))
+}
+
+// bombs puts a batch that cannot be read into every partition of a topic.
+func (w *world) bombs(topic string, partitions int32) {
+	cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.GzipCompression()))
+	var records []*kgo.Record
+	for p := range partitions {
+		records = append(records, &kgo.Record{Topic: topic, Partition: p, Value: make([]byte, 128<<10)})
+	}
+	require.NoError(w, cl.ProduceSync(context.Background(), records...).FirstErr())
+}
+
+// small has a bus read only small batches.
+func small(c *eventbus.Config) { c.Client = append(c.Client, kgo.MaxDecompressBatchBytes(64<<10)) }
+
+func TestWhatCannotBeReadOfSeveralBrokersStopsNoPartition(t *testing.T) {
+	const partitions, times, between = 12, 3, 300
+	topic := eventbus.NewTopic("acme.bombs", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
+	for name, test := range map[string]struct {
+		route  eventbus.Route
+		within time.Duration
+	}{
+		"":                {topic.Handle(ignore, nil), 5 * time.Second},
+		"in transactions": {topic.HandleTx(func(context.Context, *eventbus.Tx, *eventbus.BaseEvent[order]) error { return nil }, nil), time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(func(c *eventbus.Config) { small(c); w.instance("1")(c) })
+				for range times {
+					var events []eventbus.AnyEvent
+					for i := range between * partitions {
+						events = append(events, topic.New(order{ID: fmt.Sprint("o-", i%100), Number: i}))
+					}
+					require.NoError(w, bus.Publish(context.Background(), events...))
+					w.bombs("acme.bombs", partitions)
+				}
+				w.run(bus, nil, nil, func(s *eventbus.Subscription) { s.Routes = []eventbus.Route{test.route} })
+				w.until("all is handled or dead-lettered", func() bool {
+					m := bus.Metrics()
+					return m.MessagesConsumed == times*between*partitions && m.DeadLettered == times*partitions
+				})
+				require.LessOrEqual(w, w.took(), test.within)
+			}, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094), kfake.SeedTopics(partitions, "acme.bombs", "acme.bombs.dlq.group"))
+		})
+	}
+}
+
+// A pause throws away what was fetched, and what is wrong with it.
+func TestWhatCannotBeReadBehindAPauseStopsNoPartition(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(small)
+		w.run(bus, ignore, nil, nil)
+		require.NoError(w, bus.WaitReady(context.Background()))
+		require.NoError(w, bus.Publish(context.Background(), w.order("o", 1)))
+		w.until("handled", func() bool { return bus.Metrics().MessagesConsumed == 1 })
+		time.Sleep(time.Second) // a fetch waits at the broker
+		require.NoError(w, bus.Pause("group"))
+		w.bombs(orders, 1)
+		require.NoError(w, bus.Publish(context.Background(), w.order("o", 2)))
+		time.Sleep(time.Second)
+		require.NoError(w, bus.Resume("group"))
+		w.until("the second is handled", func() bool { m := bus.Metrics(); return m.MessagesConsumed == 2 && m.DeadLettered == 1 })
+	})
+}
+
+// A poll takes a part of what was fetched, and is told of the batch behind all of it.
+func TestWhatComesBeforeWhatCannotBeReadIsHandled(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const before, behind = 3_500, 10
+		bus := w.bus(small)
+		publish := func(n int) {
+			var events []eventbus.AnyEvent
+			for i := range n {
+				events = append(events, w.order(fmt.Sprint("o-", i%100), i))
+			}
+			require.NoError(w, bus.Publish(context.Background(), events...))
+		}
+		publish(before)
+		w.bombs(orders, 1)
+		publish(behind)
+		w.run(bus, ignore, nil, nil)
+		w.until("what is behind it is handled", func() bool { return w.committed() == before+1+behind })
+		require.Equal(w, int64(before+behind), bus.Metrics().MessagesConsumed)
+		require.Equal(w, int64(1), bus.Metrics().DeadLettered)
+	})
 }

@@ -266,7 +266,11 @@ func (a *app) trailCommand() *cobra.Command {
 		if err := out.check(); err != nil {
 			return err
 		}
-		opts := look.TailOptions{Trouble: a.tellTrouble}
+		missed := false
+		opts := look.TailOptions{Trouble: func(err error) {
+			missed = true
+			a.tellTrouble(err)
+		}}
 		if since != "beginning" {
 			var err error
 			if opts.Since, err = parseTime("since", since); err != nil {
@@ -291,6 +295,9 @@ func (a *app) trailCommand() *cobra.Command {
 				continue
 			}
 			a.printStep(s)
+		}
+		if missed {
+			return errors.New("the trail may be longer: not all could be read, see above")
 		}
 		return nil
 	})

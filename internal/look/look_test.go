@@ -86,6 +86,7 @@ func TestTailReadsOnBehindWhatCannotBeRead(t *testing.T) {
 		require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
 	}
 	small, bomb := []byte("{}"), make([]byte, 2<<20)
+	all := 0
 	for i := range topics {
 		topic := fmt.Sprintf("%sbombs-%d", b.TopicPrefix(), i)
 		_, err := admin.CreateTopic(t.Context(), 3, 1, nil, topic)
@@ -99,22 +100,31 @@ func TestTailReadsOnBehindWhatCannotBeRead(t *testing.T) {
 		if i%2 == 0 {
 			write(topic, 2, small, small)
 		}
+		all += 1 + many + 4 - 2*(i%2)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	read, troubles := map[string]int{}, 0
-	require.NoError(t, c.Tail(ctx, look.TailOptions{Topics: []string{"bombs-*"}, Trouble: func(err error) {
-		require.ErrorContains(t, err, "partition 2: the records from offset")
-		troubles++
-	}}, func(e look.Event) bool {
-		read[fmt.Sprint(e.Topic, "/", e.Partition)]++
-		return true
-	}))
-	require.Equal(t, 2*topics, troubles)
-	for i := range topics {
-		require.Equal(t, 1, read[fmt.Sprintf("bombs-%d/0", i)])
-		require.Equal(t, many, read[fmt.Sprintf("bombs-%d/1", i)])
-		require.Equal(t, 4-2*(i%2), read[fmt.Sprintf("bombs-%d/2", i)], i)
+	for name, follow := range map[string]bool{"to the ends": false, "following": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			read, n, troubles := map[string]int{}, 0, 0
+			require.NoError(t, c.Tail(ctx, look.TailOptions{Topics: []string{"bombs-*"}, Follow: follow, Trouble: func(err error) {
+				require.ErrorContains(t, err, "partition 2: the records from offset")
+				troubles++
+			}}, func(e look.Event) bool {
+				read[fmt.Sprint(e.Topic, "/", e.Partition)]++
+				n++
+				return !follow || n < all
+			}))
+			require.NoError(t, ctx.Err())
+			if !follow {
+				require.Equal(t, 2*topics, troubles)
+			}
+			for i := range topics {
+				require.Equal(t, 1, read[fmt.Sprintf("bombs-%d/0", i)])
+				require.Equal(t, many, read[fmt.Sprintf("bombs-%d/1", i)])
+				require.Equal(t, 4-2*(i%2), read[fmt.Sprintf("bombs-%d/2", i)], i)
+			}
+		})
 	}
 }
 

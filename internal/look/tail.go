@@ -52,10 +52,9 @@ type tail struct {
 	client *kgo.Client
 	open   map[place]int64 // where each stops; following: nothing to stop at
 	seen   map[place]bool
-	ids    map[string]kadm.TopicID   // of the topics that are read
-	next   map[place]int64           // what is read of each that is open
-	behind map[place]kgo.EpochOffset // where those go on that wait behind what cannot be read
-	done   int64                     // records that are read, or are no more
+	ids    map[string]kadm.TopicID // of the topics that are read
+	next   map[place]int64         // what is read of each that is open
+	done   int64                   // records that are read, or are no more
 	all    int64
 	got    time.Time // when records last came
 	looked time.Time // when topics were last looked for
@@ -75,7 +74,7 @@ func (c *Cluster) Tail(ctx context.Context, opts TailOptions, each func(Event) b
 	if err := opts.Filter.Check(); err != nil {
 		return err
 	}
-	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, ids: map[string]kadm.TopicID{}, next: map[place]int64{}, behind: map[place]kgo.EpochOffset{}}
+	t := &tail{c: c, opts: opts, open: map[place]int64{}, seen: map[place]bool{}, ids: map[string]kadm.TopicID{}, next: map[place]int64{}}
 	starts, err := t.begin(ctx)
 	if err != nil {
 		return err
@@ -179,7 +178,6 @@ func (t *tail) forgetOlder(details kadm.TopicDetails, names []string) {
 			maps.DeleteFunc(t.seen, func(at place, _ bool) bool { return gone(at) })
 			maps.DeleteFunc(t.open, func(at place, _ int64) bool { return gone(at) })
 			maps.DeleteFunc(t.next, func(at place, _ int64) bool { return gone(at) })
-			maps.DeleteFunc(t.behind, func(at place, _ kgo.EpochOffset) bool { return gone(at) })
 		}
 		t.ids[name] = id
 	}
@@ -255,12 +253,11 @@ func (t *tail) read(ctx context.Context, each func(Event) bool) error {
 			}
 			return context.Cause(ctx)
 		}
-		if err := t.refusals(fetches); err != nil {
-			return err
-		}
-		t.goOnBehind()
 		if !t.hand(fetches, each) {
 			return nil
+		}
+		if err := t.refusals(fetches); err != nil {
+			return err
 		}
 		if t.opts.Progress != nil && !t.opts.Follow {
 			t.opts.Progress(t.done, t.all)
@@ -272,8 +269,9 @@ func (t *tail) read(ctx context.Context, each func(Event) bool) error {
 	return nil
 }
 
-// refusals tells of partitions that cannot be read, and closes them.
+// refusals tells of partitions that cannot be read, and closes them; behind a batch that is too large it goes on.
 func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
+	passed := false
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || topic == "" {
 			return
@@ -289,8 +287,9 @@ func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
 			return
 		}
 		t.trouble(err)
-		if isUnread && (t.opts.Follow || unread.NextOffset < t.open[at]) {
-			t.behind[at] = kgo.EpochOffset{Epoch: unread.Epoch, Offset: unread.NextOffset}
+		if isUnread {
+			passed, t.got = true, time.Now()
+			t.pass(at, unread.NextOffset)
 			return
 		}
 		t.close(at)
@@ -298,30 +297,44 @@ func (t *tail) refusals(fetches kgo.Fetches) (refused error) {
 			refused = err
 		}
 	})
+	if passed {
+		t.goOn()
+	}
 	return refused
 }
 
-// close has a partition be read no more. It is paused and stays: when one is removed, the client drops what it has fetched of all, and an error of another,
-// that a batch cannot be read, is lost for ever.
+// pass notes that a partition is read up to before next, and closes it where that is its end.
+func (t *tail) pass(at place, next int64) {
+	end, reading := t.open[at]
+	if !reading {
+		return
+	}
+	t.done += next - t.next[at]
+	t.next[at] = next
+	if !t.opts.Follow && next >= end {
+		t.close(at)
+	}
+}
+
+// close has a partition be read no more. It is paused and stays: when one is removed, the client drops what it has fetched of all.
 func (t *tail) close(at place) {
+	if at.partition < 0 {
+		return // of a topic that cannot be looked up: that may pass, and nothing comes of it meanwhile
+	}
 	delete(t.open, at)
-	delete(t.behind, at)
 	t.client.PauseFetchPartitions(map[string][]int32{at.topic: {at.partition}})
 }
 
-// goOnBehind sets the client behind what cannot be read. That too drops what is fetched, so it waits until nothing else is to be read, where there is an end.
-func (t *tail) goOnBehind() {
-	if len(t.behind) == 0 || !t.opts.Follow && len(t.behind) < len(t.open) {
-		return
-	}
+// goOn sets the client behind batches that cannot be read. It drops what it has fetched of all partitions then, and with that the word that a batch of another
+// one cannot be read, which it gives once: so all are set to where they are.
+func (t *tail) goOn() {
 	offsets := map[string]map[int32]kgo.EpochOffset{}
-	for at, offset := range t.behind {
+	for at := range t.open {
 		if offsets[at.topic] == nil {
 			offsets[at.topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[at.topic][at.partition] = offset
+		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: t.next[at]}
 	}
-	clear(t.behind)
 	t.client.SetOffsets(offsets)
 }
 
@@ -334,11 +347,7 @@ func (t *tail) hand(fetches kgo.Fetches, each func(Event) bool) bool {
 		if !reading || !t.opts.Follow && r.Offset >= end {
 			continue
 		}
-		t.done += r.Offset + 1 - t.next[at]
-		t.next[at] = r.Offset + 1
-		if !t.opts.Follow && r.Offset+1 >= end {
-			t.close(at)
-		}
+		t.pass(at, r.Offset+1)
 		if r.Attrs.IsControl() || t.leavesOut(r.Value) {
 			continue
 		}
@@ -404,7 +413,7 @@ func (t *tail) closeDeleted(ctx context.Context) error {
 	}
 	for at, end := range t.open {
 		start, there := starts.Lookup(at.topic, at.partition)
-		if !there || start.Err != nil || start.Offset >= end {
+		if !there || errors.Is(start.Err, kerr.UnknownTopicOrPartition) || start.Err == nil && start.Offset >= end {
 			t.close(at)
 		}
 	}
