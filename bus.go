@@ -448,10 +448,8 @@ func (b *Bus) refuseLate(ctx context.Context) {
 
 // refusals asks the cluster for the topics of flights and returns, by topic, what waiting will not mend.
 func (b *Bus) refusals(ctx context.Context, flights []*flight) map[string]error {
-	ctx, cancel := context.WithTimeout(ctx, 2*patience)
+	ctx, cancel := b.untilRefused(ctx, 2*patience, patience)
 	defer cancel()
-	ctx, stop := b.untilRefused(ctx, patience)
-	defer stop()
 	names := map[string]kmsg.ACLOperation{}
 	for _, f := range flights {
 		names[f.record.Topic] = kmsg.ACLOperationWrite

@@ -108,10 +108,8 @@ func (c *consumer) lookSoon() {
 
 // inspect asks for the topics and for the ends of the assigned partitions.
 func (c *consumer) inspect(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, contactTimeout)
+	ctx, cancel := c.bus.untilRefused(ctx, contactTimeout, inspectGrace)
 	defer cancel()
-	ctx, stop := c.bus.untilRefused(ctx, inspectGrace)
-	defer stop()
 	if !c.lookAtTopics(ctx) {
 		return
 	}

@@ -274,12 +274,10 @@ func (b *Bus) mayUse(ctx context.Context, name string, op kmsg.ACLOperation) (to
 // ask asks the cluster until it answers, ctx ends, or it turns out that waiting does not mend it.
 func ask[T any](ctx context.Context, b *Bus, question func(context.Context) (T, error)) (T, error) {
 	for grace := contactTimeout; ; grace = 0 {
-		asking, stop := b.untilRefused(ctx, grace)
-		qctx, cancel := context.WithTimeout(asking, contactTimeout)
+		qctx, cancel := b.untilRefused(ctx, contactTimeout, grace)
 		answer, err := bounded(qctx, func() (T, error) { return question(qctx) })
 		late := qctx.Err() != nil
 		cancel()
-		stop()
 		switch {
 		case err == nil:
 			return answer, nil

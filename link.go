@@ -87,9 +87,10 @@ func (l *link) refused() error {
 	return nil
 }
 
-// untilRefused returns a ctx that also ends when grace is over and it is known that waiting does not mend what is wrong: at once where it turns out later.
-func (b *Bus) untilRefused(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+// untilRefused returns a ctx that ends after limit, and when grace is over and it is known that waiting does not mend what is wrong: at once where it turns
+// out later.
+func (b *Bus) untilRefused(ctx context.Context, limit, grace time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	go func() {
 		for wait := grace; sleep(ctx, wait); wait = refusedEvery {
 			if b.link.refused() != nil {

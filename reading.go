@@ -119,13 +119,10 @@ func (b *Bus) read(ctx context.Context, spans []span, each eacher) error {
 
 // goOn is where all that is open goes on: the client is set behind a batch that cannot be read, and drops what it has fetched of all then. With that goes
 // the word that a batch of another one cannot be read, which it gives once: so all are set.
-func goOn(open map[topicPartition]span) map[string]map[int32]kgo.EpochOffset {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
+func goOn(open map[topicPartition]span) positions {
+	offsets := positions{}
 	for at, s := range open {
-		if offsets[at.topic] == nil {
-			offsets[at.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[at.topic][at.partition] = kgo.EpochOffset{Epoch: -1, Offset: s.start}
+		offsets.set(at.topic, at.partition, kgo.EpochOffset{Epoch: -1, Offset: s.start})
 	}
 	return offsets
 }

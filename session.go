@@ -279,12 +279,9 @@ func (c *consumer) setBack() {
 	if len(known) == 0 {
 		return
 	}
-	offsets := map[string]map[int32]kgo.EpochOffset{}
+	offsets := positions{}
 	for _, a := range known {
-		if offsets[a.topic] == nil {
-			offsets[a.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[a.topic][a.partition] = *a.from
+		offsets.set(a.topic, a.partition, *a.from)
 	}
 	c.seek(offsets)
 	c.mu.Lock()

@@ -48,16 +48,14 @@ func unreadables(fetches kgo.Fetches) []unreadable {
 	return found
 }
 
-// behind is where clients have to be set to read on.
-func behind(all []unreadable) map[string]map[int32]kgo.EpochOffset {
-	offsets := map[string]map[int32]kgo.EpochOffset{}
-	for _, u := range all {
-		if offsets[u.topic] == nil {
-			offsets[u.topic] = map[int32]kgo.EpochOffset{}
-		}
-		offsets[u.topic][u.partition] = kgo.EpochOffset{Epoch: u.epoch, Offset: u.next}
+// positions are where a client is, or is to be set, by topic and partition.
+type positions map[string]map[int32]kgo.EpochOffset
+
+func (p positions) set(topic string, partition int32, at kgo.EpochOffset) {
+	if p[topic] == nil {
+		p[topic] = map[int32]kgo.EpochOffset{}
 	}
-	return offsets
+	p[topic][partition] = at
 }
 
 // atBeginnings puts offsets in place of "the start", where nothing is committed yet: the client can be set behind what cannot be read only where it
@@ -96,10 +94,11 @@ func (c *consumer) passUnreadable(fetches kgo.Fetches) {
 	if len(all) == 0 {
 		return
 	}
+	offsets := positions{}
 	for _, u := range all {
 		c.giveUpUnread(u)
+		offsets.set(u.topic, u.partition, kgo.EpochOffset{Epoch: u.epoch, Offset: u.next})
 	}
-	offsets := behind(all)
 	c.seek(offsets) // also where nobody wants the records: the client forgets only so that it has stopped
 	for _, u := range all {
 		if at := c.client.CommittedOffsets()[u.topic][u.partition]; at != offsets[u.topic][u.partition] {
@@ -113,30 +112,21 @@ func (c *consumer) passUnreadable(fetches kgo.Fetches) {
 // which it gives once; and it passes over those that it takes to be there already. So all that it reads are set: elsewhere first, and then to where they are
 // to be. In transactions only those of offsets are: what is set counts as committed for the client, which goes back there itself when one is aborted.
 // Only the poll loop may call it, while no rebalance can begin.
-func (c *consumer) seek(offsets map[string]map[int32]kgo.EpochOffset) {
-	if len(offsets) == 0 {
-		return
-	}
-	elsewhere, targets := map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
-	set := func(into map[string]map[int32]kgo.EpochOffset, topic string, partition int32, to kgo.EpochOffset) {
-		if into[topic] == nil {
-			into[topic] = map[int32]kgo.EpochOffset{}
-		}
-		into[topic][partition] = to
-	}
-	for _, positions := range []map[string]map[int32]kgo.EpochOffset{c.client.CommittedOffsets(), c.client.UncommittedOffsets()} {
-		for topic, partitions := range positions {
+func (c *consumer) seek(offsets positions) {
+	elsewhere, targets := positions{}, positions{}
+	for _, known := range []positions{c.client.CommittedOffsets(), c.client.UncommittedOffsets()} { // the second has those that are further on
+		for topic, partitions := range known {
 			for partition, at := range partitions {
 				if _, named := offsets[topic][partition]; at.Offset >= 0 && (named || c.txn == nil) {
-					set(targets, topic, partition, at)
-					set(elsewhere, topic, partition, kgo.EpochOffset{Epoch: at.Epoch, Offset: at.Offset + 1})
+					targets.set(topic, partition, at)
+					elsewhere.set(topic, partition, kgo.EpochOffset{Epoch: at.Epoch, Offset: at.Offset + 1})
 				}
 			}
 		}
 	}
 	for topic, partitions := range offsets {
 		for partition, to := range partitions {
-			set(targets, topic, partition, to)
+			targets.set(topic, partition, to)
 		}
 	}
 	c.client.SetOffsets(elsewhere)

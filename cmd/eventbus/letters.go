@@ -134,7 +134,7 @@ func (a *app) dlqGroups() *cobra.Command {
 			lines := make([]kindLine, 0, len(groups))
 			for _, g := range groups {
 				lines = append(lines, kindLine{
-					g.Fingerprint, g.Count, g.First, g.Last, string(g.Sample.Class), string(g.Sample.Family), g.Sample.Exception, g.Sample.Error, place(g.Sample),
+					g.Fingerprint, g.Count, g.First, g.Last, string(g.Sample.Class), string(g.Sample.Family), g.Sample.Exception, g.Sample.Error, place(g.Sample.Partition, g.Sample.Offset),
 				})
 			}
 			return printLines(a, lines)
@@ -147,7 +147,7 @@ func (a *app) dlqGroups() *cobra.Command {
 		for _, g := range groups {
 			rows = append(rows, []cell{
 				text(g.Fingerprint), number(g.Count), text(at(g.Last)), text(cmp.Or(string(g.Sample.Class), string(g.Sample.Family))),
-				text(place(g.Sample)), {text: clean(g.Sample.Error), style: red},
+				text(place(g.Sample.Partition, g.Sample.Offset)), {text: clean(g.Sample.Error), style: red},
 			})
 		}
 		a.table([]string{"FINGERPRINT", "LETTERS", "LAST", "CLASS", "SAMPLE", "ERROR"}, rows)
@@ -157,7 +157,7 @@ func (a *app) dlqGroups() *cobra.Command {
 }
 
 // place is where a letter is, as show takes it.
-func place(s eventbus.Sample) string { return fmt.Sprintf("%d:%d", s.Partition, s.Offset) }
+func place(partition int32, offset int64) string { return fmt.Sprintf("%d:%d", partition, offset) }
 
 // of finds the dead letters that a command means.
 func (f *letterFlags) of(ctx context.Context, cluster *look.Cluster, name string) (eventbus.LetterFilter, *eventbus.DeadLetters, error) {
@@ -246,7 +246,7 @@ func (a *app) printLetter(cluster *look.Cluster, l eventbus.Letter, out format) 
 	if out == "json" {
 		return a.printJSON(e)
 	}
-	a.printf("%s\n", a.paint(bold, fmt.Sprintf("%d:%d", l.Partition, l.Offset)))
+	a.printf("%s\n", a.paint(bold, place(l.Partition, l.Offset)))
 	width := a.columns()
 	line := func(name, value string, s style) {
 		if value != "" {
@@ -314,7 +314,7 @@ func (a *app) dlqParked() *cobra.Command {
 				state = "being released"
 			}
 			rows = append(rows, []cell{
-				text(s.Key), text(fmt.Sprintf("%d:%d", s.Partition, s.Next)), text(at(s.Since)), number(s.Releases), text(state), {text: clean(s.Error), style: red},
+				text(s.Key), text(place(s.Partition, s.Next)), text(at(s.Since)), number(s.Releases), text(state), {text: clean(s.Error), style: red},
 			})
 		}
 		a.table([]string{"KEY", "NEXT", "SINCE", "RELEASES", "STATE", "ERROR"}, rows)

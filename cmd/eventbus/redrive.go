@@ -205,7 +205,7 @@ func (a *app) dlqRelease() *cobra.Command {
 			}
 			for _, s := range parked {
 				if s.Key == args[1] {
-					a.printf("to be released: from letter %d:%d on\n", s.Partition, s.Next)
+					a.printf("to be released: from letter %s on\n", place(s.Partition, s.Next))
 					return nil
 				}
 			}
