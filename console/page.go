@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -61,7 +62,13 @@ func (c *Console) servePage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, http.StatusServiceUnavailable, "Many load this page at once, or the cluster is slow: load it again in a moment.")
 		return
 	}
-	q := r.URL.Query()
+	p := c.load(ctx, r.URL.Query()) // before it is sent there is room again: a browser may take its time
+	render(w, p.Status, "page", p)
+}
+
+// load makes the page, and leaves the room that was taken for that.
+func (c *Console) load(ctx context.Context, q url.Values) *pageView {
+	defer func() { <-c.room }()
 	p := &pageView{Title: c.opts.Title, Made: time.Now(), Since: hours(c.opts.Since), Status: http.StatusOK, Jobs: c.jobs.told(q.Get("job"))}
 	p.Stream = streamView{Topic: q.Get("topic"), Correlation: q.Get("correlation"), Key: q.Get("key")}
 	p.Trail.Correlation = q.Get("trail")
@@ -74,8 +81,7 @@ func (c *Console) servePage(w http.ResponseWriter, r *http.Request) {
 		p.Blocked = c.newBlocked(p.Health.Health, survey{})
 	}
 	p.Stream.Live = "stream?" + filterQuery(p.Stream)
-	<-c.room // before it is sent: a browser may take its time
-	render(w, p.Status, "page", p)
+	return p
 }
 
 // connect says why no broker answers, "" where one does.

@@ -126,14 +126,11 @@ func tooMuch(groups []look.Group, limit int64) error {
 
 // printLag prints groups; before has their committed offsets of the last time, and gets these.
 func (a *app) printLag(groups []look.Group, out format, all bool, before map[string]int64, since time.Duration) error {
+	if out == "json" {
+		return printLines(a, groups)
+	}
 	var rows [][]cell
 	for _, g := range groups {
-		if out == "json" {
-			if err := a.printJSON(g); err != nil {
-				return err
-			}
-			continue
-		}
 		if g.Problem != "" {
 			rows = append(rows, []cell{text(g.Name), {}, {right: true}, {right: true}, {right: true}, {text: clean(g.Problem), style: red}})
 		}
@@ -164,9 +161,6 @@ func (a *app) printLag(groups []look.Group, out format, all bool, before map[str
 			}
 			rows = append(rows, []cell{text(g.Name), text(fmt.Sprint(p.Topic, "/", p.Partition)), committed, number(p.End), lag, text(who + rate)})
 		}
-	}
-	if out == "json" {
-		return nil
 	}
 	if len(rows) == 0 {
 		a.printf("no group is behind (%d looked at)\n", len(groups))

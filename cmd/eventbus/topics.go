@@ -287,14 +287,14 @@ func (a *app) trailCommand() *cobra.Command {
 		if len(trail.Steps) == 0 {
 			return fmt.Errorf("no event has the correlation id %q since %s: check the id, or look further back with --since", args[0], since)
 		}
-		for _, s := range trail.Steps {
-			if out == "json" {
-				if err := a.printJSON(s); err != nil {
-					return err
-				}
-				continue
+		if out == "json" {
+			if err := printLines(a, trail.Steps); err != nil {
+				return err
 			}
-			a.printStep(s)
+		} else {
+			for _, s := range trail.Steps {
+				a.printStep(s)
+			}
 		}
 		if missed {
 			return errors.New("the trail may be longer: not all could be read, see above")
