@@ -119,6 +119,8 @@ type route struct {
 const (
 	pollRecords    = 1000
 	pollTimeout    = 5 * time.Second // a poll returns at least so often, as a sign of life
+	letWorkFor     = time.Millisecond
+	letWorkTurns   = 100
 	commitInterval = time.Second
 	drainGrace     = time.Second // what a handler gets to return after its ctx is cancelled
 	failFastAfter  = 3 * time.Second
@@ -326,7 +328,7 @@ func (c *consumer) poll(ctx context.Context) {
 		fetches := c.client.PollRecords(pctx, pollRecords)
 		cancel()
 		c.inflater.polled(fetches)
-		c.dispatch(fetches)
+		taken := c.dispatch(fetches)
 		c.passUnreadable(fetches)
 		if back {
 			c.setBack()
@@ -336,6 +338,7 @@ func (c *consumer) poll(ctx context.Context) {
 		if wait > 0 {
 			sleep(ctx, wait)
 		}
+		c.letWork(ctx, taken)
 		if fetches.IsClientClosed() {
 			c.fail(fmt.Errorf("eventbus: Subscription %q: %w", c.sub.Group, ErrClosed))
 		}
@@ -345,13 +348,14 @@ func (c *consumer) poll(ctx context.Context) {
 	}
 }
 
-// dispatch hands out what was fetched, without waiting. Records of a partition that is not ours any longer are dropped.
-func (c *consumer) dispatch(fetches kgo.Fetches) {
+// dispatch hands out what was fetched, without waiting, and returns to whom. Records of a partition that is not ours any longer are dropped.
+func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 	for _, f := range fetches {
 		for _, t := range f.Topics {
 			for _, p := range t.Partitions {
 				if a := c.assignment(t.Topic, p); a != nil {
 					a.take(t.TopicID, p)
+					taken = append(taken, a)
 				}
 			}
 		}
@@ -359,6 +363,22 @@ func (c *consumer) dispatch(fetches kgo.Fetches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.polled = time.Now()
+	return taken
+}
+
+// letWork waits before the next poll while there is plenty of what was just taken, but not for long: others are fetched too. Without that, handlers
+// that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while nothing else comes,
+// the one that is under way takes all of its FetchMaxWait. Who is too slow for that wait has enough to do until then.
+func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
+	for range letWorkTurns {
+		c.mu.Lock()
+		plenty := slices.ContainsFunc(taken, func(a *assignment) bool { return a.paused == "" && c.engine.Plenty(a.part) })
+		c.mu.Unlock()
+		if !plenty {
+			return
+		}
+		sleep(ctx, letWorkFor)
+	}
 }
 
 // assignment returns that of fetched records, nil where nobody wants them.

@@ -551,3 +551,30 @@ func TestTheSpanIsBounded(t *testing.T) {
 		w.until("all handled", func() bool { return w.committed() == 10_000 })
 	})
 }
+
+// Handlers that keep up with what is fetched never see their partition paused: it would be fetched on only when the fetch of all others is over, which
+// takes FetchMaxWait where nothing comes of those, as of the retry topic.
+func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		const n = 60_000
+		for i := range n {
+			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i%1000), i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == n })
+		var begun, done atomic.Int32
+		var first, last time.Time
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			if begun.Add(1) == 1 {
+				first = time.Now()
+			}
+			time.Sleep(time.Millisecond)
+			if done.Add(1) == n {
+				last = time.Now()
+			}
+			return nil
+		}, nil, nil)
+		w.until("all handled", func() bool { return w.committed() == n })
+		require.Less(t, last.Sub(first), 1200*time.Millisecond, "64 at once, 1 ms each, take 938 ms")
+	}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+}

@@ -13,10 +13,11 @@ func (m *model) check() {
 			m.checkCommit(l, c)
 		}
 	}
-	held, bytes := 0, 0
+	held, bytes, moving := 0, 0, 0
 	for _, l := range m.lives {
 		m.checkLife(l)
 		held += len(l.flight)
+		moving += l.moving()
 		bytes += l.part.Bytes()
 	}
 	m.must(m.engine.Running() == len(m.plain.running), "%d slots are taken by %v", m.engine.Running(), m.plain.running)
@@ -49,6 +50,7 @@ func (m *model) checkLife(l *life) {
 	m.must(p.Span() == l.head-l.position(), "%v spans %d", l, p.Span())
 	m.must(p.Queued() == len(l.flight) && p.Bytes() == bytes, "%v has %d records of %d bytes and not %d of %d", l, p.Queued(), p.Bytes(),
 		len(l.flight), bytes)
+	m.must(p.Moving() == l.moving(), "%v has %d moving and not %d", l, p.Moving(), l.moving())
 	m.must(p.Skipped() == l.skipped, "%v skipped %d and not %d", l, p.Skipped(), l.skipped)
 	m.must(p.Stopped() == l.stopped, "%v is stopped: %v", l, p.Stopped())
 	m.must(slices.Equal(values(p.Waiting()), l.in(parked, settling)), "%v has waiting %v", l, values(p.Waiting()))

@@ -107,7 +107,18 @@ func (e *Engine[T]) Add(p *Partition[T], it *Item[T]) bool {
 	p.append(it)
 	e.budget.add(1, it.Size)
 	e.routes[p.route].lanes.Push(it.lane, it)
+	if !it.lane.Parked() {
+		e.move(p, 1)
+	}
 	return true
+}
+
+// move counts what is moving; nothing is in a stopped partition.
+func (e *Engine[T]) move(p *Partition[T], n int) {
+	if n != 0 && !p.stopped {
+		p.moving += n
+		e.budget.moving.Add(int64(n))
+	}
 }
 
 // Pass takes a record that nobody has to handle, such as a transaction's marker.
@@ -187,7 +198,13 @@ func (e *Engine[T]) leave(it *Item[T]) bool {
 		return false
 	}
 	if it.state == running || !p.stopped { // the lanes of what else belonged to a stopped partition are gone
+		wasParked := it.lane.Parked()
 		e.routes[p.route].lanes.Done(it.lane)
+		if wasParked {
+			e.move(p, it.lane.Len())
+		} else {
+			e.move(p, -1)
+		}
 	}
 	e.forget(it)
 	return p.owned
@@ -209,6 +226,7 @@ func (e *Engine[T]) Settle(it *Item[T]) { e.rest(it, settling) }
 func (e *Engine[T]) rest(it *Item[T], s state) {
 	if it.state == running {
 		e.routes[it.part.route].lanes.Park(it.lane)
+		e.move(it.part, -it.lane.Len())
 	}
 	it.is(s)
 }
@@ -219,6 +237,7 @@ func (e *Engine[T]) Unpark(it *Item[T]) bool {
 		return false
 	}
 	it.is(queued)
+	e.move(it.part, it.lane.Len())
 	return e.routes[it.part.route].lanes.Unpark(it.lane)
 }
 

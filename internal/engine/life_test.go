@@ -138,3 +138,20 @@ func (l *life) full(limits engine.Limits, held, ready bool) bool {
 	return held && ready || reached(int64(len(l.flight)), int64(limits.Records)) || reached(int64(bytes), int64(limits.Bytes)) ||
 		reached(l.head-l.position(), limits.Span)
 }
+
+// moving is how many events wait for nothing but their turn, or run.
+func (l *life) moving() (n int) {
+	if l.stopped {
+		return 0
+	}
+	waiting := map[lane]bool{}
+	for _, ev := range l.in(parked, settling) {
+		waiting[ev.lane] = true
+	}
+	for _, ev := range l.flight {
+		if !waiting[ev.lane] {
+			n++
+		}
+	}
+	return n
+}

@@ -13,6 +13,7 @@ type Limits struct {
 type Budget struct {
 	maxRecords, maxBytes int64
 	records, bytes       atomic.Int64
+	moving               atomic.Int64 // records that are not parked, nor behind one that is
 }
 
 // NewBudget returns a budget of so many records and bytes.
@@ -30,6 +31,9 @@ func (b *Budget) Records() int64 { return b.records.Load() }
 
 // Bytes is how many bytes are held now.
 func (b *Budget) Bytes() int64 { return b.bytes.Load() }
+
+// Moving is how many of the records wait for nothing but their turn, or run.
+func (b *Budget) Moving() int64 { return b.moving.Load() }
 
 // Share and ShareBytes are what a partition may have whatever the others hold: none can starve it.
 const (
@@ -55,6 +59,23 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 	}
 	return ""
 }
+
+// Plenty says whether a partition holds so much that is moving that more would soon have it full, as the budget would be: half of a limit. What is
+// parked, or behind it, is no reason to wait: that may take long.
+func (e *Engine[T]) Plenty(p *Partition[T]) bool {
+	if p.moving == 0 || e.routes[p.route].held {
+		return false
+	}
+	bytes := int64(p.bytes) * int64(p.moving) / int64(p.Queued()) // about
+	return plenty(int64(p.moving), int64(e.limits.Records)) || plenty(bytes, int64(e.limits.Bytes)) || e.budget.plenty()
+}
+
+func (b *Budget) plenty() bool {
+	moving, records := b.moving.Load(), b.records.Load()
+	return plenty(moving, b.maxRecords) || records > 0 && plenty(b.bytes.Load()*min(moving, records)/records, b.maxBytes)
+}
+
+func plenty(n, limit int64) bool { return n > limit/2 }
 
 func (b *Budget) full(paused bool) bool {
 	return full(b.records.Load(), b.maxRecords, paused) || full(b.bytes.Load(), b.maxBytes, paused)

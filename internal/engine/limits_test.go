@@ -106,3 +106,52 @@ func TestBudgetIsSharedByEngines(t *testing.T) {
 	require.EqualValues(t, 99, budget.Records())
 	require.EqualValues(t, 198, budget.Bytes())
 }
+
+// Whoever has plenty has more than half of what would have it paused, and works on it.
+func TestPlenty(t *testing.T) {
+	limits := engine.Limits{Records: 10, Bytes: 1000, Span: 1000}
+	roomy := engine.NewBudget(1000, 10_000)
+	for name, test := range map[string]struct {
+		limits  engine.Limits
+		budget  *engine.Budget
+		records int
+		plenty  bool
+	}{
+		"nothing":                          {limits, roomy, 0, false},
+		"half of the records":              {limits, roomy, 5, false},
+		"more than half of the records":    {limits, roomy, 6, true},
+		"half of the bytes":                {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 5, false},
+		"more than half of the bytes":      {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 6, true},
+		"half of the bus, by records":      {limits, engine.NewBudget(10, 10_000), 5, false},
+		"more than that":                   {engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}, engine.NewBudget(10, 10_000), 6, true},
+		"more than half of the bus' bytes": {engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 20), 6, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine.New[int](1, 1, test.limits, test.budget)
+			p := filled(e, test.records)
+			require.Equal(t, test.plenty, e.Plenty(p))
+			e.Hold(0, true)
+			require.False(t, e.Plenty(p), "nothing is worked on")
+			e.Hold(0, false)
+			e.Stop(p)
+			require.False(t, e.Plenty(p))
+			e.Release(p)
+			require.Zero(t, test.budget.Moving())
+		})
+	}
+}
+
+// What is parked, and what waits behind it, may wait for long.
+func TestWhatIsParkedIsNotPlenty(t *testing.T) {
+	e := engine.New[int](1, 1, engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 10_000))
+	p := e.Assign(0)
+	for i := range 8 {
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: "k", Keyed: true}})
+	}
+	require.True(t, e.Plenty(p))
+	it := e.Next()
+	e.Park(it)
+	require.False(t, e.Plenty(p))
+	e.Unpark(it)
+	require.True(t, e.Plenty(p))
+}

@@ -19,6 +19,7 @@ type Partition[T any] struct {
 	first, last *Item[T]  // of those that are not over, which are in the order of their offsets
 	in          [over]int // how many of them are in each state
 	bytes       int
+	moving      int // how many of them wait for nothing but their turn, or run
 	skipped     int64
 	keyed       map[string]*lane.Lane[*Item[T]] // the lanes of keys; a lane is here while it has items
 	keyless     lane.Lane[*Item[T]]             // that of all without a key
@@ -137,6 +138,9 @@ func (p *Partition[T]) Queued() int {
 // Bytes is how many bytes they hold.
 func (p *Partition[T]) Bytes() int { return p.bytes }
 
+// Moving is how many of the queued records wait for nothing but their turn, or run: none of them is parked, or behind one that is.
+func (p *Partition[T]) Moving() int { return p.moving }
+
 // Skipped is how many records were not handled because an earlier commit's map had them as done.
 func (p *Partition[T]) Skipped() int64 { return p.skipped }
 
@@ -187,6 +191,7 @@ func (e *Engine[T]) Stop(p *Partition[T]) (forgotten []*Item[T]) {
 	if p.stopped {
 		return nil
 	}
+	e.move(p, -p.moving)
 	p.stopped = true
 	e.routes[p.route].lanes.Drop(p.lanes)
 	forgotten = p.all(parked)

@@ -55,6 +55,9 @@ type Lane[V any] struct {
 // Len is how many values it has: those that wait, and the one that runs or is parked. None where it was dropped.
 func (ln *Lane[V]) Len() int { return ln.values.len() }
 
+// Parked says whether its first value waits for Unpark, and all others behind it.
+func (ln *Lane[V]) Parked() bool { return ln.state == parked }
+
 // Lanes has those that are ready wait for slots, in the order in which they became so.
 //
 // Every method takes constant time, amortised, except Drop.
