@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -36,10 +36,12 @@ type consumer struct {
 	ending   context.Context    // ends when the poll loop is to end, and has the values of Run's
 	end      context.CancelFunc // ends it
 
-	queue    atomic.Int32   // goroutines that wait for mu to take the next item
-	workers  sync.WaitGroup // the tries that were left behind included
-	look     chan struct{}  // has an entry: inspect now
-	releases chan struct{}  // has an entry: look for releases now
+	crowd      crowd
+	procs      int
+	stintLimit int            // how many events a goroutine may take at once
+	workers    sync.WaitGroup // the tries that were left behind included
+	look       chan struct{}  // has an entry: inspect now
+	releases   chan struct{}  // has an entry: look for releases now
 
 	mu        sync.Mutex
 	after     []func() // to do when mu is free again: see unlock
@@ -53,6 +55,11 @@ type consumer struct {
 	successor *consumer                   // that has taken its place, and waits for those too
 	followed  map[string]*followed        // sources and retry topics, by Kafka's names
 	starting  bool                        // start is on its way
+	stints    []*stint                    // those that have something left to begin
+	quick     bool                        // events have taken very little time lately
+	more      int                         // events that a goroutine takes beside one
+	relief    *time.Timer                 // nil until the first stint of several events
+	relieving bool                        // it runs
 	held      bool                        // by Pause
 	joined    bool
 	session   session   // of the group, the last that has begun
@@ -137,6 +144,7 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), releases: make(chan struct{}, 1), mapLimit: maxMap,
 	}
+	c.procs, c.stintLimit = runtime.GOMAXPROCS(0), sub.stintLimit()
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)
 	}

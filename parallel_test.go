@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -577,4 +578,66 @@ func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
 		w.until("all handled", func() bool { return w.committed() == n })
 		require.Less(t, last.Sub(first), 1200*time.Millisecond, "64 at once, 1 ms each, take 938 ms")
 	}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+}
+
+// Quick events are taken several at once. One that is not holds up none of those that were taken with it, and what came before it counts.
+func TestASlowEventAmongQuickOnesHoldsUpNoOther(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		const n = 5000
+		for i := range n {
+			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == n })
+		hold := make(chan struct{})
+		release := sync.OnceFunc(func() { close(hold) })
+		w.Cleanup(release)
+		var seen atomic.Int32
+		var first time.Time
+		w.run(bus, func(ctx context.Context, e *eventbus.BaseEvent[order]) error {
+			if seen.Add(1) == 1 {
+				first = time.Now()
+			}
+			if e.Payload.Number%100 == 99 { // 50 of them, of 64 that may run
+				<-hold
+			}
+			return nil
+		}, nil, nil)
+		w.until("all others handled", func() bool { return bus.Metrics().MessagesConsumed == n-n/100 })
+		require.Less(t, time.Since(first), 200*time.Millisecond)
+		require.EqualValues(t, n, seen.Load())
+		release()
+		w.until("all handled", func() bool { return w.committed() == n })
+		require.EqualValues(t, n, seen.Load(), "none of them twice")
+	})
+}
+
+// What was taken along with another event, and has not begun, does not begin while the subscription is paused.
+func TestPauseIsForWhatWasTakenToo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		const n = 5000
+		for i := range n {
+			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == n })
+		var seen atomic.Int32
+		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+			seen.Add(1)
+			time.Sleep(10 * time.Microsecond)
+			return nil
+		}, nil, nil)
+		for seen.Load() < n/4 {
+			time.Sleep(time.Microsecond)
+		}
+		synctest.Wait()
+		require.NoError(t, bus.Pause("group"))
+		begun := seen.Load()
+		require.Less(t, begun, int32(n/2))
+		time.Sleep(time.Second)
+		require.Equal(t, begun, seen.Load())
+		require.NoError(t, bus.Resume("group"))
+		w.until("all handled", func() bool { return w.committed() == n })
+		require.EqualValues(t, n, seen.Load(), "none of them twice")
+	})
 }

@@ -14,7 +14,9 @@ const maxParkedShown = 10
 func (c *consumer) hold(held bool) {
 	c.mu.Lock()
 	defer c.unlock()
-	c.held = held
+	if c.held = held; held {
+		c.relieveLocked(0)
+	}
 	for _, a := range c.assigned {
 		c.fetchingLocked(a)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
@@ -158,47 +157,6 @@ func (t *task) quiet() {
 	}
 }
 
-// work brings an item a try further, and then others, for as long as there is something to do. A handler may end its goroutine
-// (runtime.Goexit, as a test's FailNow does); the rest then goes on on another one.
-func (c *consumer) work(it *item) {
-	ended := false
-	defer func() {
-		if !ended {
-			now := time.Now()
-			if next := c.settle(it, errGoexit, now.Sub(it.Value.started), now); next != nil {
-				c.workers.Go(func() { c.work(next) })
-			}
-			runtime.Goexit()
-		}
-	}()
-	began := time.Now()
-	for it != nil {
-		err := it.Value.try(began)
-		now := time.Now()
-		it, began = c.settle(it, err, now.Sub(began), now), now
-	}
-	ended = true
-}
-
-// feedLocked has a goroutine start what may start. That one has the next one started before it works, so that there are no more of them than handlers
-// need: see lockToWork.
-func (c *consumer) feedLocked() {
-	if !c.starting && c.startableLocked() {
-		c.starting = true
-		c.workers.Go(c.start)
-	}
-}
-
-func (c *consumer) start() {
-	c.lockToWork()
-	c.starting = false
-	it := c.nextToWorkLocked(time.Now())
-	c.unlock()
-	if it != nil {
-		c.work(it)
-	}
-}
-
 // startableLocked says whether nextLocked may find something.
 func (c *consumer) startableLocked() bool {
 	if c.held {
@@ -220,6 +178,11 @@ func (c *consumer) nextLocked(now time.Time) *item {
 			}
 		}
 	}
+	return c.nextReadyLocked(now)
+}
+
+// nextReadyLocked is nextLocked without those that probe.
+func (c *consumer) nextReadyLocked(now time.Time) *item {
 	for it := c.engine.Next(); it != nil; it = c.engine.Next() {
 		if !c.notYetLocked(it, now) && !c.followsLocked(it) && !c.waitsLocked(it) {
 			return beginTry(it, it.Value.of.route, now)
@@ -277,52 +240,15 @@ func beginTry(it *item, r *route, now time.Time) *item {
 	return it
 }
 
-// settle does what a try's result asks for, and returns what to try next. now is when the try ended.
-func (c *consumer) settle(it *item, err error, took time.Duration, now time.Time) *item {
-	t := it.Value
-	class := Class("")
-	if err != nil && t.broken == nil {
-		class = t.of.route.retry.classify(err)
-	}
-	c.lockToWork()
-	defer c.unlock()
+// judgeLocked decides about a try's result.
+func (c *consumer) judgeLocked(r tryResult) {
+	it, t, err, now := r.it, r.it.Value, r.err, r.at
+	took := now.Sub(r.began)
+	probe := t.probe
+	t.probe, t.started = false, r.began
 	if t.broken == nil {
 		c.bus.count.tried(took, !t.first.IsZero())
 	}
-	c.judgeLocked(it, err, class, took, now)
-	t.of.idleLocked()
-	c.fetchingLocked(t.of)
-	if c.queue.Load() > 1 {
-		return nil // there are enough
-	}
-	return c.nextToWorkLocked(now)
-}
-
-// lockToWork locks mu for a goroutine that is about to take the next item, and counts those that wait for that. Where events take no time, goroutines beyond two
-// or three do nothing but wait for each other: so one that has others waiting behind it ends, and one that has none has another one started.
-func (c *consumer) lockToWork() {
-	if c.mu.TryLock() {
-		return
-	}
-	c.queue.Add(1)
-	c.mu.Lock()
-	c.queue.Add(-1)
-}
-
-// nextToWorkLocked takes the next item to try, nil if there is none. Somebody is left to take what may start beside it: who waits for mu, or a new goroutine.
-func (c *consumer) nextToWorkLocked(now time.Time) *item {
-	it := c.nextLocked(now)
-	if it != nil && c.queue.Load() == 0 {
-		c.feedLocked()
-	}
-	return it
-}
-
-// judgeLocked decides about a try's result.
-func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Duration, now time.Time) {
-	t := it.Value
-	probe := t.probe
-	t.probe = false
 	switch {
 	case it.Over(): // its partition was released meanwhile
 		c.leftEndedLocked(it)
@@ -340,7 +266,7 @@ func (c *consumer) judgeLocked(it *item, err error, class Class, took time.Durat
 		c.engine.Abandon(it)
 		c.probeGoneLocked(t.of.route, probe)
 	default:
-		c.failedLocked(it, failure{class: class, err: err, took: took}, probe, now)
+		c.failedLocked(it, failure{class: r.class, err: err, took: took}, probe, now)
 	}
 }
 

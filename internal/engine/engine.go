@@ -5,11 +5,7 @@
 // Nothing is looked up again by topic and number, so a late result of an old assignment cannot touch a new one.
 package engine
 
-import (
-	"slices"
-
-	"github.com/dreamscape/eventbus/internal/lane"
-)
+import "github.com/dreamscape/eventbus/internal/lane"
 
 // Engine runs the partitions of one consumer. T is what the caller knows of an event.
 type Engine[T any] struct {
@@ -160,9 +156,25 @@ func (e *Engine[T]) NextOf(route int) *Item[T] {
 	return it
 }
 
+// Return undoes a Next: the item has not been begun, waits again, and is the next of its route. Its partition must not have been stopped.
+func (e *Engine[T]) Return(it *Item[T]) {
+	it.is(queued)
+	e.routes[it.part.route].lanes.Return(it.lane)
+}
+
+// Waiting is how many items could start, if there were slots for all: at most one of a lane.
+func (e *Engine[T]) Waiting() (n int) {
+	for _, r := range e.routes {
+		if !r.held {
+			n += r.lanes.Ready()
+		}
+	}
+	return n
+}
+
 // Ready says whether Next would start something.
 func (e *Engine[T]) Ready() bool {
-	return e.slots.Free() && slices.ContainsFunc(e.routes, func(r *route[T]) bool { return !r.held && r.lanes.Ready() > 0 })
+	return e.slots.Free() && e.Waiting() > 0
 }
 
 // Hold keeps a route's items from starting by Next, or ends that.

@@ -95,7 +95,7 @@ func actions() []action {
 		{"write", (*model).write}, {"assign", (*model).assign}, {"assign more", (*model).assign},
 		{"fetch", (*model).fetch}, {"fetch more", (*model).fetch}, {"fetch most", (*model).fetch},
 		{"start", (*model).start}, {"start more", (*model).start}, {"start most", (*model).start}, {"probe", (*model).probe},
-		{"handle", (*model).handle}, {"handle more", (*model).handle}, {"fail", (*model).fail}, {"settle", (*model).settle},
+		{"handle", (*model).handle}, {"handle more", (*model).handle}, {"give back", (*model).giveBack}, {"fail", (*model).fail}, {"settle", (*model).settle},
 		{"wake", (*model).wake}, {"wake more", (*model).wake}, {"stray", (*model).stray}, {"letter", (*model).letter},
 		{"commit", (*model).commit}, {"commit more", (*model).commit}, {"answer", (*model).answer}, {"answer more", (*model).answer},
 		{"late result", (*model).lateResult}, {"hold", (*model).hold}, {"stop", (*model).stop}, {"release", (*model).release},
@@ -315,6 +315,18 @@ func (m *model) fail() bool {
 	}
 	m.park(ev)
 	return true
+}
+
+// giveBack has an event that was started, and not begun, be the next again.
+func (m *model) giveBack() bool {
+	ev, ok := one(m, slices.DeleteFunc(m.in(running), func(ev *event) bool { return ev.of.stopped }))
+	if ok {
+		m.engine.Return(ev.item)
+		m.plain.unstart(ev)
+		ev.is = queued
+		m.note("give back %v", ev)
+	}
+	return ok
 }
 
 func (m *model) park(ev *event) {

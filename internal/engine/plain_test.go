@@ -48,6 +48,12 @@ func (p *plain) rest(ev *event) {
 	p.running = slices.DeleteFunc(p.running, func(other *event) bool { return other == ev })
 }
 
+// unstart frees ev's slot, and has its lane be the next.
+func (p *plain) unstart(ev *event) {
+	p.rest(ev)
+	p.ready[ev.of.route] = slices.Insert(p.ready[ev.of.route], 0, ev.lane)
+}
+
 // end frees ev's slot and lane.
 func (p *plain) end(ev *event) {
 	p.rest(ev)

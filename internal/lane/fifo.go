@@ -14,6 +14,16 @@ func (q *fifo[T]) first() T { return q.items[q.begin] }
 
 func (q *fifo[T]) push(v T) { q.items = append(q.items, v) }
 
+// unpop puts v before all others.
+func (q *fifo[T]) unpop(v T) {
+	if q.begin == 0 {
+		q.items = slices.Insert(q.items, 0, v)
+		return
+	}
+	q.begin--
+	q.items[q.begin] = v
+}
+
 func (q *fifo[T]) pop() T {
 	v := q.items[q.begin]
 	var zero T

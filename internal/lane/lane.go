@@ -60,7 +60,7 @@ func (ln *Lane[V]) Parked() bool { return ln.state == parked }
 
 // Lanes has those that are ready wait for slots, in the order in which they became so.
 //
-// Every method takes constant time, amortised, except Drop.
+// Every method takes constant time, amortised, except Drop, and Return where more is returned than was started.
 type Lanes[V any] struct {
 	slots *Slots
 	ready fifo[*Lane[V]]
@@ -119,6 +119,15 @@ func (l *Lanes[V]) Unpark(ln *Lane[V]) bool {
 	}
 	l.wait(ln)
 	return true
+}
+
+// Return undoes a Next: the value of a lane that was to run waits again, and its lane is ready before all others. Where it was dropped meanwhile, the
+// slot is given back and no more. It panics where no value of it runs.
+func (l *Lanes[V]) Return(ln *Lane[V]) {
+	if l.stop(ln, "Return") {
+		ln.state = ready
+		l.ready.unpop(ln)
+	}
 }
 
 // stop takes the slot from the value that runs. It returns false where the lane has been dropped.

@@ -141,6 +141,15 @@ func (m *machine) park(t *rapid.T) {
 	k.running, k.parked = false, !k.dropped
 }
 
+func (m *machine) giveBack(t *rapid.T) {
+	l, n, i := m.anyOf(t)
+	k := m.among(t, i, isRunning)
+	l.Return(&k.lane)
+	if k.running = false; !k.dropped {
+		*n = slices.Insert(*n, 0, k)
+	}
+}
+
 func (m *machine) unpark(t *rapid.T) {
 	l, n, i := m.anyOf(t)
 	k := m.among(t, i, isParked)
@@ -210,7 +219,7 @@ func TestLanesDoWhatPlainListsDo(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"push": m.push, "push more": m.push, "next": m.next, "next more": m.next, "done": m.done, "done more": m.done,
-			"done parked": m.doneParked, "park": m.park, "unpark": m.unpark, "drop": m.drop, "renew": m.renew, "": m.check,
+			"done parked": m.doneParked, "park": m.park, "unpark": m.unpark, "give back": m.giveBack, "drop": m.drop, "renew": m.renew, "": m.check,
 		})
 	})
 }
