@@ -42,6 +42,7 @@ type writing struct {
 	ctx       context.Context
 	record    *kgo.Record
 	partition int32 // that it was given with
+	outlet    *outlet
 	result    result
 	err       error // why it was refused; it is handed over once more, and no oftener
 }
@@ -79,6 +80,7 @@ func (p *producer) admit(w *writing) bool {
 		o = &outlet{}
 		p.outlets[w.record.Topic] = o
 	}
+	w.outlet = o
 	if o.stale || o.busy {
 		o.held = append(o.held, w)
 		return false
@@ -98,10 +100,9 @@ func (p *producer) write(w *writing) {
 
 // landed says whether a record is to be handed over once more.
 func (p *producer) landed(w *writing, err error) (again bool) {
-	topic := w.record.Topic
+	o := w.outlet
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o := p.outlets[topic]
 	o.flying--
 	if errors.Is(err, kerr.UnknownTopicID) {
 		o.stale = true
@@ -112,7 +113,7 @@ func (p *producer) landed(w *writing, err error) (again bool) {
 	}
 	if o.stale && o.flying == 0 && !o.busy {
 		o.busy = true
-		go p.renew(topic)
+		go p.renew(w.record.Topic)
 	}
 	p.tidyLocked(o)
 	return again
