@@ -266,7 +266,7 @@ func (a *assignment) stopLocked() {
 	for _, drain := range a.drainsLocked() {
 		drain.stopLocked()
 	}
-	a.consumer.relieveLocked(0)
+	a.consumer.takeBackAllLocked()
 	for _, it := range a.consumer.engine.Stop(a.part) {
 		it.Value.quiet()
 	}

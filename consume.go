@@ -20,7 +20,7 @@ import (
 )
 
 // consumer runs one subscription: a client of its own, one goroutine that polls, one that commits, one that looks for what is
-// wrong, and one for each event that is being handled.
+// wrong, and those that handle events.
 type consumer struct {
 	bus      *Bus
 	sub      Subscription
@@ -55,7 +55,7 @@ type consumer struct {
 	successor *consumer                   // that has taken its place, and waits for those too
 	followed  map[string]*followed        // sources and retry topics, by Kafka's names
 	starting  bool                        // start is on its way
-	stints    []*stint                    // those that have something left to begin
+	stints    []*stint                    // those that are to be relieved
 	quick     bool                        // events have taken very little time lately
 	more      int                         // events that a goroutine takes beside one
 	relief    *time.Timer                 // nil until the first stint of several events
@@ -144,7 +144,8 @@ func newConsumer(ctx context.Context, b *Bus, sub Subscription, known map[string
 		followed: map[string]*followed{}, troubles: map[string]trouble{}, polled: time.Now(),
 		committing: make(turn, 1), sending: make(turn, 1), look: make(chan struct{}, 1), releases: make(chan struct{}, 1), mapLimit: maxMap,
 	}
-	c.procs, c.stintLimit = runtime.GOMAXPROCS(0), sub.stintLimit()
+	c.procs = runtime.GOMAXPROCS(0)
+	c.stintLimit = sub.stintLimit(c.procs)
 	for i, r := range sub.Routes {
 		c.addRoute(i, r)
 	}
@@ -379,14 +380,20 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 // the one that is under way takes all of its FetchMaxWait. Who is too slow for that wait has enough to do until then.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 	for range letWorkTurns {
-		c.mu.Lock()
-		plenty := slices.ContainsFunc(taken, func(a *assignment) bool { return a.paused == "" && c.engine.Plenty(a.part) })
-		c.mu.Unlock()
-		if !plenty {
+		if !c.plenty(taken) || !sleep(ctx, letWorkFor) {
 			return
 		}
-		sleep(ctx, letWorkFor)
 	}
+}
+
+// plenty says whether there is plenty to do for all handlers, and nothing else for the poll loop.
+func (c *consumer) plenty(taken []*assignment) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.txn != nil && (c.txn.due || c.txn.wake) {
+		return false
+	}
+	return slices.ContainsFunc(taken, func(a *assignment) bool { return a.paused == "" && c.engine.Plenty(a.part) })
 }
 
 // assignment returns that of fetched records, nil where nobody wants them.

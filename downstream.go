@@ -47,6 +47,7 @@ func (t *task) proven() bool { return !t.proof.Before(t.first) }
 
 // openedLocked holds a route.
 func (c *consumer) openedLocked(r *route) {
+	c.takeBackAllLocked()
 	c.engine.Hold(r.n, true)
 	for _, a := range c.assignedTo(r) {
 		c.fetchingLocked(a)
@@ -57,7 +58,6 @@ func (c *consumer) openedLocked(r *route) {
 		c.trouble(downstreamTrouble(r), fmt.Errorf("paused: downstream: the handler of %s failed for %d keys in a row; one event is tried from time to time",
 			r.kafkaTopic, breaker.Trip))
 	})
-	c.relieveLocked(0)
 }
 
 // closedLocked lets a route go on. What failed meanwhile begins afresh, and soon: its tries were the outage's.

@@ -3,9 +3,12 @@ package eventbus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,5 +208,79 @@ func TestTheEndOfAConsumerEndsItsPublishes(t *testing.T) {
 		for _, i := range p.ended {
 			require.ErrorIs(t, i.Err, eventbus.ErrNotSent)
 		}
+	})
+}
+
+// quickly has events handled that take little time, so that goroutines take several at once.
+func quickly(w *world, bus *eventbus.Bus, n int, change func(*eventbus.Subscription)) *running {
+	for i := range n {
+		bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
+	}
+	w.until("all published", func() bool { return w.held(orders) == int64(n) })
+	return w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+		time.Sleep(5 * time.Microsecond)
+		return nil
+	}, nil, change)
+}
+
+func TestAHookThatHangsIsLeftBehind(t *testing.T) {
+	inWorld(t, func(w *world) {
+		hold := make(chan struct{})
+		w.Cleanup(func() { close(hold) })
+		var told atomic.Int32
+		bus := w.bus(func(c *eventbus.Config) {
+			c.Hooks = []eventbus.Hooks{{Handled: func(eventbus.HandledInfo) {
+				if told.Add(1) == 100 {
+					<-hold
+				}
+			}}}
+		})
+		r := quickly(w, bus, 5000, func(s *eventbus.Subscription) { s.DrainTimeout = 2 * time.Second })
+		w.until("all handled, but for those that the hook holds up", func() bool { return w.committed() == 5000 })
+		before := time.Now()
+		require.ErrorContains(t, r.end(), "left behind")
+		require.Less(t, time.Since(before), 5*time.Second)
+	})
+}
+
+func TestAHookThatEndsItsGoroutineHoldsUpNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var told atomic.Int32
+		bus := w.bus(func(c *eventbus.Config) {
+			c.Hooks = []eventbus.Hooks{{Handled: func(eventbus.HandledInfo) {
+				if told.Add(1)%100 == 0 {
+					runtime.Goexit()
+				}
+			}}}
+		})
+		r := quickly(w, bus, 5000, nil)
+		w.until("all handled", func() bool { return w.committed() == 5000 && told.Load() == 5000 })
+		require.NoError(t, r.end())
+	})
+}
+
+// Whoever pauses a subscription may hold what its hooks wait for.
+func TestPauseCallsNoHooks(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var told, within atomic.Int32
+		bus := w.bus(func(c *eventbus.Config) {
+			c.Hooks = []eventbus.Hooks{{Handled: func(eventbus.HandledInfo) {
+				if told.Add(1); strings.Contains(string(debug.Stack()), "(*Bus).Pause") {
+					within.Add(1)
+				}
+			}}}
+		})
+		const n = 5000
+		quickly(w, bus, n, nil)
+		for told.Load() == 0 {
+			time.Sleep(time.Microsecond)
+		}
+		for told.Load() < n {
+			time.Sleep(103 * time.Microsecond)
+			require.NoError(t, bus.Pause("group"))
+			require.NoError(t, bus.Resume("group"))
+		}
+		w.until("all handled", func() bool { return w.committed() == n })
+		require.Zero(t, within.Load())
 	})
 }

@@ -641,3 +641,32 @@ func TestPauseIsForWhatWasTakenToo(t *testing.T) {
 		require.EqualValues(t, n, seen.Load(), "none of them twice")
 	})
 }
+
+// Where quick handlers become slow, as many run as may at once, although several events were taken together.
+func TestHandlersThatBecomeSlowAllRun(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		const n = 5000
+		for i := range n {
+			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
+		}
+		w.until("all published", func() bool { return w.held(orders) == n })
+		var slow atomic.Int32
+		var first, all time.Time
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.Number < 3000 {
+				return nil
+			}
+			switch slow.Add(1) {
+			case 1:
+				first = time.Now()
+			case 64:
+				all = time.Now()
+			}
+			time.Sleep(time.Second)
+			return nil
+		}, nil, nil)
+		w.until("as many run as may", func() bool { return slow.Load() >= 64 })
+		require.LessOrEqual(t, all.Sub(first), 5*time.Millisecond)
+	})
+}

@@ -15,7 +15,7 @@ func (c *consumer) hold(held bool) {
 	c.mu.Lock()
 	defer c.unlock()
 	if c.held = held; held {
-		c.relieveLocked(0)
+		c.takeBackAllLocked()
 	}
 	for _, a := range c.assigned {
 		c.fetchingLocked(a)

@@ -10,8 +10,9 @@ import (
 // stint is what a goroutine has taken to do at once: one event, as a rule, and more where events take so little time that goroutines would do nothing
 // but wait for each other to take the next. When it takes longer than was expected, it is relieved: what it has not begun, others do.
 type stint struct {
-	taken time.Time  // guarded by consumer.mu; its goroutine may read it
-	next  chan *item // from whoever settles it along with its own; nil until one does
+	taken   time.Time     // guarded by consumer.mu; its goroutine may read it
+	settled chan struct{} // has an entry: somebody has settled it along with another one; nil until one did
+	after   []func()      // what its goroutine is to do then
 
 	mu    sync.Mutex  // taken after consumer.mu
 	todo  []*item     // that have not begun, the first one last
@@ -31,17 +32,17 @@ const (
 	// maxStint is how many events a goroutine takes at once at most, and quickEvent what they took on the average, when it takes more than before.
 	maxStint   = 16
 	quickEvent = 20 * time.Microsecond
-	// relieveAfter is how long a stint may take. An event waits for another's handler, or for its result to count, for twice as long at most.
+	// relieveAfter is how long a stint may take before it is relieved, which may be twice as late.
 	relieveAfter = time.Millisecond
 )
 
 // stintLimit bounds stints so that there are events for all processors, and more. Where an event may have to wait for what becomes of another's, by a
 // transaction or by a parked key of another partition, it is taken when it begins.
-func (s Subscription) stintLimit() int {
-	if s.transactional() || slices.ContainsFunc(s.Routes, func(r Route) bool { return r.order == OrderSequenced }) {
+func (s Subscription) stintLimit(procs int) int {
+	if s.transactional() {
 		return 1
 	}
-	return min(max(s.Concurrency/(2*runtime.GOMAXPROCS(0)), 1), maxStint)
+	return min(max(s.Concurrency/(2*procs), 1), maxStint)
 }
 
 // begin returns what to try next, nil when there is nothing left.
@@ -64,42 +65,55 @@ func (s *stint) end(r tryResult) {
 	s.done = append(s.done, r)
 }
 
-// emptyLocked takes what it has done, which is to be judged before it is emptied again, and what it has not begun, the first one last.
-func (s *stint) emptyLocked() (done []tryResult, todo []*item) {
+// takeBack takes what has not begun, the first one last.
+func (s *stint) takeBack() []*item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	done, todo = s.done, s.todo
-	s.done, s.spare = s.spare[:0], done
+	todo := s.todo
 	if len(todo) > 0 {
 		s.todo = nil
 	}
-	return done, todo
+	return todo
 }
 
-// work brings an item a try further, and then others, for as long as there is something to do. A handler may end its goroutine
+// takeDoneLocked takes what has ended, which is to be judged before it is called again.
+func (s *stint) takeDoneLocked() []tryResult {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := s.done
+	s.done, s.spare = s.spare[:0], done
+	return done
+}
+
+// work does a stint, and then others, for as long as there is something to do; the last try has ended at began. A handler, or a hook, may end its goroutine
 // (runtime.Goexit, as a test's FailNow does); the rest then goes on on another one.
-func (c *consumer) work(s *stint, it *item) {
+func (c *consumer) work(s *stint, began time.Time) {
+	var it *item
 	ended := false
-	began := time.Now()
 	defer func() {
-		if !ended {
-			now := time.Now()
-			s.end(it.Value.result(errGoexit, began, now))
-			if next, _ := c.settle(s, now); next != nil {
-				c.workers.Go(func() { c.work(s, next) })
-			}
-			runtime.Goexit()
+		if ended {
+			return
 		}
+		now := time.Now()
+		if it != nil {
+			s.end(it.Value.result(errGoexit, began, now))
+		}
+		c.workers.Go(func() { c.work(s, now) })
+		runtime.Goexit()
 	}()
-	for it != nil {
+	for {
+		if it = s.begin(); it == nil {
+			began = c.settle(s, began)
+			if it = s.begin(); it == nil {
+				break
+			}
+		}
 		err := it.Value.try(began)
 		now := time.Now()
 		s.end(it.Value.result(err, began, now))
-		if it, began = nil, now; err == nil && now.Sub(s.taken) < relieveAfter {
-			it = s.begin()
-		}
-		if it == nil {
-			it, began = c.settle(s, now)
+		it, began = nil, now
+		if err != nil || now.Sub(s.taken) >= relieveAfter {
+			began = c.settle(s, now)
 		}
 	}
 	ended = true
@@ -124,13 +138,13 @@ func (c *consumer) feedLocked() {
 }
 
 func (c *consumer) start() {
-	s := new(stint)
+	s, now := new(stint), time.Now()
 	c.mu.Lock()
 	c.starting = false
-	it := c.takeLocked(s, time.Now())
+	taken := c.takeLocked(s, now)
 	c.unlock()
-	if it != nil {
-		c.work(s, it)
+	if taken {
+		c.work(s, now)
 	}
 }
 
@@ -150,8 +164,8 @@ func (w *crowd) join(s *stint) bool {
 		w.waiting = true
 		return false
 	}
-	if s.next == nil {
-		s.next = make(chan *item, 1)
+	if s.settled == nil {
+		s.settled = make(chan struct{}, 1)
 	}
 	w.others = append(w.others, s)
 	return true
@@ -172,36 +186,38 @@ func (w *crowd) any() bool {
 	return w.waiting
 }
 
-// takeLocked takes what to try next, and returns the first of it: nil if there is nothing. Somebody is left to take what may start beside it: who waits for
-// mu, where events take so little time that this is enough, or a new goroutine.
-func (c *consumer) takeLocked(s *stint, now time.Time) *item {
+// takeLocked takes what to try next; false: there is nothing. Somebody is left to take what may start beside it: who waits for mu, where events take so
+// little time that this is enough, or a new goroutine.
+func (c *consumer) takeLocked(s *stint, now time.Time) bool {
 	it := c.nextLocked(now)
 	if it == nil {
-		return nil
+		return false
 	}
 	s.taken = now
+	todo := append(s.todo, it) // nobody else knows the stint yet
 	if !it.Value.probe {
-		c.takeMoreLocked(s, min(c.more, c.engine.Waiting()/c.procs), now)
+		for range min(c.more, c.engine.Waiting()/c.procs) {
+			if it = c.nextReadyLocked(now); it == nil {
+				break
+			}
+			todo = append(todo, it)
+		}
+	}
+	slices.Reverse(todo)
+	if s.todo = todo; len(todo) > 1 {
+		c.watchLocked(s)
 	}
 	if !c.quick || !c.crowd.any() {
 		c.feedLocked()
 	}
-	return it
+	return true
 }
 
-// takeMoreLocked takes n further ones, or as many as may start.
-func (c *consumer) takeMoreLocked(s *stint, n int, now time.Time) {
-	for range n { // nobody else knows the stint yet
-		it := c.nextReadyLocked(now)
-		if it == nil {
-			break
-		}
-		s.todo = append(s.todo, it)
-	}
-	if len(s.todo) == 0 {
+// watchLocked has a stint relieved if it takes long: because of an event of it that others wait for, or of a hook that its first event waits for.
+func (c *consumer) watchLocked(s *stint) {
+	if slices.Contains(c.stints, s) {
 		return
 	}
-	slices.Reverse(s.todo)
 	c.stints = append(c.stints, s)
 	switch {
 	case c.relieving:
@@ -213,49 +229,55 @@ func (c *consumer) takeMoreLocked(s *stint, n int, now time.Time) {
 	c.relieving = true
 }
 
-// settle does what the results of a stint ask for, and returns what to try next, and since when. now is when the last of its tries ended.
-func (c *consumer) settle(s *stint, now time.Time) (*item, time.Time) {
-	if c.mu.TryLock() {
-		defer c.unlock()
-		c.paceLocked(s, c.endLocked(s), now)
-		return c.takeLocked(s, now), now
+// settle does what the results of a stint ask for, and takes the next one. now is when the last of its tries ended. It returns when the next may begin.
+func (c *consumer) settle(s *stint, now time.Time) time.Time {
+	var others []*stint
+	if !c.mu.TryLock() {
+		if c.crowd.join(s) {
+			<-s.settled
+			c.do(s.after)
+			return time.Now()
+		}
+		c.mu.Lock()
+		others = c.crowd.leave()
 	}
-	if c.crowd.join(s) {
-		return <-s.next, time.Now()
-	}
-	c.mu.Lock()
-	defer c.unlock()
-	others := c.crowd.leave()
 	c.paceLocked(s, c.endLocked(s), now)
-	for _, other := range others {
-		c.endLocked(other)
+	if len(others) > 0 {
+		now = time.Now()
 	}
-	now = time.Now()
-	it := c.takeLocked(s, now)
-	c.sendOnLocked(others, now)
-	return it, now
+	taken := c.takeLocked(s, now)
+	c.settleOthersLocked(others, now)
+	if len(c.after) == 0 {
+		c.unlock()
+		return now
+	}
+	if taken {
+		c.watchLocked(s)
+	}
+	c.unlock()
+	return time.Now()
 }
 
-// sendOnLocked tells the others what to try next.
-func (c *consumer) sendOnLocked(others []*stint, now time.Time) {
-	if len(others) == 0 {
-		return
-	}
-	next := make([]*item, len(others))
-	if !c.quick { // else there are enough without them
-		for i, s := range others {
-			next[i] = c.takeLocked(s, now)
+// settleOthersLocked settles stints of other goroutines. What there is to be done without the lock, such as to call hooks, each of them does itself.
+func (c *consumer) settleOthersLocked(others []*stint, now time.Time) {
+	own := c.after
+	for _, s := range others {
+		c.after = nil
+		c.endLocked(s)
+		taken := !c.quick && c.takeLocked(s, now) // else there are enough without it
+		if s.after = c.after; taken && len(s.after) > 0 {
+			c.watchLocked(s)
 		}
+		s.settled <- struct{}{}
 	}
-	c.firstLocked(func() { // before hooks, which may take their time
-		for i, s := range others {
-			s.next <- next[i]
-		}
-	})
+	c.after = own
 }
 
 // paceLocked decides how many events a goroutine takes at once, by a stint of n of them that has just ended.
 func (c *consumer) paceLocked(s *stint, n int, now time.Time) {
+	if n == 0 {
+		return
+	}
 	if c.quick = now.Sub(s.taken) <= time.Duration(n)*quickEvent; c.quick {
 		c.more = min(2*c.more+1, c.stintLimit-1)
 		return
@@ -268,10 +290,20 @@ func (c *consumer) endLocked(s *stint) int {
 	if i := slices.Index(c.stints, s); i >= 0 {
 		c.stints = slices.Delete(c.stints, i, i+1)
 	}
-	done, todo := s.emptyLocked()
-	for _, it := range todo {
-		c.engine.Return(it)
+	c.giveBackLocked(s)
+	done := s.takeDoneLocked()
+	n := len(done)
+	if n > 1 && done[n-1].err != nil { // the only one that has failed; its dead letter is not to wait for the others' hooks
+		c.judgeAllLocked(done[n-1:])
+		c.judgeAllLocked(done[:n-1])
+	} else {
+		c.judgeAllLocked(done)
 	}
+	clear(done)
+	return n
+}
+
+func (c *consumer) judgeAllLocked(done []tryResult) {
 	for i, r := range done {
 		a := r.it.Value.of
 		c.judgeLocked(r)
@@ -280,28 +312,43 @@ func (c *consumer) endLocked(s *stint) int {
 			c.fetchingLocked(a)
 		}
 	}
-	clear(done)
-	return len(done)
 }
 
-// relieve ends the stints that take too long. What they are at they go on with.
-func (c *consumer) relieve() {
-	c.mu.Lock()
-	defer c.unlock()
-	c.relieveLocked(relieveAfter)
-	if c.relieving = len(c.stints) > 0; c.relieving {
-		c.relief.Reset(relieveAfter)
+func (c *consumer) giveBackLocked(s *stint) {
+	for _, it := range s.takeBack() {
+		c.engine.Return(it)
 	}
 }
 
-// relieveLocked ends the stints that were taken so long ago. With 0, as before anything is kept from being begun, nothing is taken any longer that has
-// not begun.
-func (c *consumer) relieveLocked(ago time.Duration) {
+// takeBackAllLocked has nothing taken that has not begun: before anything is kept from being begun.
+func (c *consumer) takeBackAllLocked() {
+	for _, s := range c.stints {
+		c.giveBackLocked(s)
+	}
+	c.feedLocked()
+}
+
+// relieve ends the stints that take too long. What they are at they go on with; what they have done, others settle.
+func (c *consumer) relieve() {
+	c.mu.Lock()
+	defer c.unlock()
 	now := time.Now()
 	for _, s := range slices.Clone(c.stints) {
-		if now.Sub(s.taken) >= ago {
-			c.endLocked(s)
+		if now.Sub(s.taken) < relieveAfter {
+			continue
 		}
+		c.quick, c.more = false, 0 // nobody may settle for a while
+		c.giveBackLocked(s)
+		c.stints = slices.DeleteFunc(c.stints, func(other *stint) bool { return other == s })
+		c.workers.Go(func() {
+			c.mu.Lock()
+			defer c.unlock()
+			c.endLocked(s)
+			c.feedLocked()
+		})
+	}
+	if c.relieving = len(c.stints) > 0; c.relieving {
+		c.relief.Reset(relieveAfter)
 	}
 	c.feedLocked()
 }

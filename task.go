@@ -29,8 +29,8 @@ type task struct {
 
 	// What follows is guarded by consumer.mu; a running try may read what belongs to it.
 	tries
-	started    time.Time // when the running, or the last, try began
-	proof      time.Time // what was known then of the route's successes
+	started    time.Time // when the last try began; of the running one, when it was taken
+	proof      time.Time // what was known when it was taken of the route's successes
 	probe      bool      // the running try probes an open breaker
 	lastResort bool      // and every event at hand has failed before
 	notBefore  time.Time // when it may be tried that has begun anew
@@ -349,7 +349,22 @@ func (c *consumer) unlock() {
 	after := c.after
 	c.after = nil
 	c.mu.Unlock()
-	for _, f := range after {
-		f()
+	c.do(after)
+}
+
+// do does what was left for afterwards. Where one of that ends its goroutine, as a hook may that is a test's, the rest is done on another one.
+func (c *consumer) do(after []func()) {
+	if len(after) == 0 {
+		return
+	}
+	defer func() {
+		if len(after) > 0 {
+			rest := after[1:]
+			c.workers.Go(func() { c.do(rest) })
+		}
+	}()
+	for len(after) > 0 {
+		after[0]()
+		after = after[1:]
 	}
 }

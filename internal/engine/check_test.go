@@ -13,11 +13,11 @@ func (m *model) check() {
 			m.checkCommit(l, c)
 		}
 	}
-	held, bytes, moving := 0, 0, 0
+	held, bytes, moving := 0, 0, make([]int, m.routes)
 	for _, l := range m.lives {
 		m.checkLife(l)
 		held += len(l.flight)
-		moving += l.moving()
+		moving[l.route] += l.moving()
 		bytes += l.part.Bytes()
 	}
 	m.must(m.engine.Running() == len(m.plain.running), "%d slots are taken by %v", m.engine.Running(), m.plain.running)

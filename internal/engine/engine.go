@@ -19,8 +19,9 @@ type Engine[T any] struct {
 
 // route is what the partitions of one handler share: it can be held without the others.
 type route[T any] struct {
-	lanes *lane.Lanes[*Item[T]]
-	held  bool
+	lanes  *lane.Lanes[*Item[T]]
+	held   bool
+	moving int // see Partition
 }
 
 // Key names a lane: a key of a partition, or the one that all events without a key are in, or one event by itself.
@@ -113,7 +114,7 @@ func (e *Engine[T]) Add(p *Partition[T], it *Item[T]) bool {
 func (e *Engine[T]) move(p *Partition[T], n int) {
 	if n != 0 && !p.stopped {
 		p.moving += n
-		e.budget.moving.Add(int64(n))
+		e.routes[p.route].moving += n
 	}
 }
 

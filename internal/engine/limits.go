@@ -13,7 +13,6 @@ type Limits struct {
 type Budget struct {
 	maxRecords, maxBytes int64
 	records, bytes       atomic.Int64
-	moving               atomic.Int64 // records that are not parked, nor behind one that is
 }
 
 // NewBudget returns a budget of so many records and bytes.
@@ -31,9 +30,6 @@ func (b *Budget) Records() int64 { return b.records.Load() }
 
 // Bytes is how many bytes are held now.
 func (b *Budget) Bytes() int64 { return b.bytes.Load() }
-
-// Moving is how many of the records wait for nothing but their turn, or run.
-func (b *Budget) Moving() int64 { return b.moving.Load() }
 
 // Share and ShareBytes are what a partition may have whatever the others hold: none can starve it.
 const (
@@ -60,19 +56,30 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 	return ""
 }
 
-// Plenty says whether a partition holds so much that is moving that more would soon have it full, as the budget would be: half of a limit. What is
-// parked, or behind it, is no reason to wait: that may take long.
+// Plenty says whether a partition holds so much that is moving that more would soon have it full, more than half of a limit, while its route has more to
+// start. What is parked, or behind it, is no reason to wait: that may take long.
 func (e *Engine[T]) Plenty(p *Partition[T]) bool {
-	if p.moving == 0 || e.routes[p.route].held {
+	r := e.routes[p.route]
+	if p.moving == 0 || r.held || r.lanes.Ready() == 0 {
 		return false
 	}
 	bytes := int64(p.bytes) * int64(p.moving) / int64(p.Queued()) // about
-	return plenty(int64(p.moving), int64(e.limits.Records)) || plenty(bytes, int64(e.limits.Bytes)) || e.budget.plenty()
+	return plenty(int64(p.moving), int64(e.limits.Records)) || plenty(bytes, int64(e.limits.Bytes)) ||
+		(p.Queued() >= Share || p.bytes >= ShareBytes) && e.plenty()
 }
 
-func (b *Budget) plenty() bool {
-	moving, records := b.moving.Load(), b.records.Load()
-	return plenty(moving, b.maxRecords) || records > 0 && plenty(b.bytes.Load()*min(moving, records)/records, b.maxBytes)
+// plenty says whether what moves in this engine would soon have the budget full.
+func (e *Engine[T]) plenty() bool {
+	moving, bytes := int64(0), int64(0)
+	for _, r := range e.routes {
+		if !r.held {
+			moving += int64(r.moving)
+		}
+	}
+	if records := e.budget.records.Load(); records > 0 {
+		bytes = e.budget.bytes.Load() * min(moving, records) / records // about
+	}
+	return plenty(moving, e.budget.maxRecords) || plenty(bytes, e.budget.maxBytes)
 }
 
 func plenty(n, limit int64) bool { return n > limit/2 }

@@ -109,7 +109,7 @@ func TestBudgetIsSharedByEngines(t *testing.T) {
 
 // Whoever has plenty has more than half of what would have it paused, and works on it.
 func TestPlenty(t *testing.T) {
-	limits := engine.Limits{Records: 10, Bytes: 1000, Span: 1000}
+	limits, wide := engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}
 	roomy := engine.NewBudget(1000, 10_000)
 	for name, test := range map[string]struct {
 		limits  engine.Limits
@@ -117,14 +117,15 @@ func TestPlenty(t *testing.T) {
 		records int
 		plenty  bool
 	}{
-		"nothing":                          {limits, roomy, 0, false},
-		"half of the records":              {limits, roomy, 5, false},
-		"more than half of the records":    {limits, roomy, 6, true},
-		"half of the bytes":                {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 5, false},
-		"more than half of the bytes":      {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 6, true},
-		"half of the bus, by records":      {limits, engine.NewBudget(10, 10_000), 5, false},
-		"more than that":                   {engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}, engine.NewBudget(10, 10_000), 6, true},
-		"more than half of the bus' bytes": {engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 20), 6, true},
+		"nothing":                            {limits, roomy, 0, false},
+		"half of the records":                {limits, roomy, 5, false},
+		"more than half of the records":      {limits, roomy, 6, true},
+		"half of the bytes":                  {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 5, false},
+		"more than half of the bytes":        {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 6, true},
+		"half of the bus, by records":        {wide, engine.NewBudget(2*engine.Share, 10_000), engine.Share, false},
+		"more than that":                     {wide, engine.NewBudget(engine.Share, 10_000), engine.Share, true},
+		"more than half of the bus' bytes":   {wide, engine.NewBudget(1000, 2*engine.Share), engine.Share, true},
+		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), engine.Share - 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := engine.New[int](1, 1, test.limits, test.budget)
@@ -136,7 +137,7 @@ func TestPlenty(t *testing.T) {
 			e.Stop(p)
 			require.False(t, e.Plenty(p))
 			e.Release(p)
-			require.Zero(t, test.budget.Moving())
+			require.Zero(t, e.Moving(0))
 		})
 	}
 }
@@ -154,4 +155,24 @@ func TestWhatIsParkedIsNotPlenty(t *testing.T) {
 	require.False(t, e.Plenty(p))
 	e.Unpark(it)
 	require.True(t, e.Plenty(p))
+}
+
+// A key whose events wait for each other gives nobody anything to do.
+func TestOneKeyIsNotPlenty(t *testing.T) {
+	e := engine.New[int](2, 1, engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 10_000))
+	p := e.Assign(0)
+	for i := range 8 {
+		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: "k", Keyed: true}})
+	}
+	e.Next()
+	require.False(t, e.Plenty(p))
+}
+
+// What another engine of the bus holds, such as one that is paused, is no reason to wait.
+func TestPlentyIsOfItsOwn(t *testing.T) {
+	budget := engine.NewBudget(300, 10_000)
+	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
+	greedy, modest := engine.New[int](1, 1, wide, budget), engine.New[int](1, 1, wide, budget)
+	require.True(t, greedy.Plenty(filled(greedy, 290)))
+	require.False(t, modest.Plenty(filled(modest, engine.Share)))
 }

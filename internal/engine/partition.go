@@ -138,9 +138,6 @@ func (p *Partition[T]) Queued() int {
 // Bytes is how many bytes they hold.
 func (p *Partition[T]) Bytes() int { return p.bytes }
 
-// Moving is how many of the queued records wait for nothing but their turn, or run: none of them is parked, or behind one that is.
-func (p *Partition[T]) Moving() int { return p.moving }
-
 // Skipped is how many records were not handled because an earlier commit's map had them as done.
 func (p *Partition[T]) Skipped() int64 { return p.skipped }
 

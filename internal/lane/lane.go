@@ -60,7 +60,7 @@ func (ln *Lane[V]) Parked() bool { return ln.state == parked }
 
 // Lanes has those that are ready wait for slots, in the order in which they became so.
 //
-// Every method takes constant time, amortised, except Drop, and Return where more is returned than was started.
+// Every method takes constant time, amortised, except Drop, and some Returns, which take time by the number of all lanes that are ready.
 type Lanes[V any] struct {
 	slots *Slots
 	ready fifo[*Lane[V]]
