@@ -17,27 +17,29 @@ type item = engine.Item[*task]
 
 // task is a record on its way to its end: handled, or dead-lettered.
 type task struct {
+	// What is looked at for each event comes first, and together: it is another processor's as a rule that has made the task.
+	item   item
 	of     *assignment
 	record *kgo.Record
-	own    kgo.Record // what record is, for one that was fetched
-	item   item
 	// raw is the event, once it is decoded; broken is why it is none.
 	raw    *RawEvent
-	event  RawEvent // what raw is, as a rule
 	broken *failure
 	tx     *Tx // of the running, or the last, try; nil without transactions
 
 	// What follows is guarded by consumer.mu; a running try may read what belongs to it.
-	tries
+	notBefore  time.Time // when it may be tried that has begun anew
 	started    time.Time // when the last try began; of the running one, when it was taken
 	proof      time.Time // what was known when it was taken of the route's successes
 	probe      bool      // the running try probes an open breaker
 	lastResort bool      // and every event at hand has failed before
-	notBefore  time.Time // when it may be tried that has begun anew
 	writing    bool      // it has succeeded, and what it published is on its way
+	held       bool      // it waits for the end of its key's release
 	timer      *time.Timer
 	behind     *item // the try of its key that was left behind, for whose end it waits
-	held       bool  // it waits for the end of its key's release
+	tries
+
+	event RawEvent   // what raw is, as a rule
+	own   kgo.Record // what record is, for one that was fetched
 }
 
 // tries is what has come of an event's tries. An event that begins anew with an aborted transaction keeps it.
