@@ -142,6 +142,9 @@ func (c *consumer) start() {
 	c.mu.Lock()
 	c.starting = false
 	taken := c.takeLocked(s, now)
+	if taken && len(c.after) > 0 {
+		c.watchLocked(s)
+	}
 	c.unlock()
 	if taken {
 		c.work(s, now)
@@ -287,10 +290,14 @@ func (c *consumer) paceLocked(s *stint, n int, now time.Time) {
 
 // endLocked gives back what a stint has not begun, and judges what it has done. It returns how much that is.
 func (c *consumer) endLocked(s *stint) int {
-	if i := slices.Index(c.stints, s); i >= 0 {
+	if i := slices.Index(c.stints, s); i >= 0 { // else there is nothing, or its partition may have been stopped since
 		c.stints = slices.Delete(c.stints, i, i+1)
+		c.giveBackLocked(s)
 	}
-	c.giveBackLocked(s)
+	return c.judgeStintLocked(s)
+}
+
+func (c *consumer) judgeStintLocked(s *stint) int {
 	done := s.takeDoneLocked()
 	n := len(done)
 	if n > 1 && done[n-1].err != nil { // the only one that has failed; its dead letter is not to wait for the others' hooks
@@ -343,7 +350,7 @@ func (c *consumer) relieve() {
 		c.workers.Go(func() {
 			c.mu.Lock()
 			defer c.unlock()
-			c.endLocked(s)
+			c.judgeStintLocked(s)
 			c.feedLocked()
 		})
 	}
