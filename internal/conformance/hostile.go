@@ -125,7 +125,7 @@ func hostileRecordsAreDeadLettered(t *testing.T, f *fixture) {
 		}
 	}
 	f.eventually("every offset is passed", func() bool { return f.committed() == int64(2*len(values)) })
-	requireSilence(t, bus, heard, canary, canaryHeader, "99999")
+	requireSilence(t, bus, heard, canary, canaryHeader, strings.Repeat("9", 12)) // a time of the log may have nine
 }
 
 // aTombstoneIsDeadLettered also where the topic is compacted: its dead letters are not.
