@@ -3,7 +3,6 @@ package eventbus_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -213,10 +212,7 @@ func TestTheEndOfAConsumerEndsItsPublishes(t *testing.T) {
 
 // quickly has events handled that take little time, so that goroutines take several at once.
 func quickly(w *world, bus *eventbus.Bus, n int, change func(*eventbus.Subscription)) *running {
-	for i := range n {
-		bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
-	}
-	w.until("all published", func() bool { return w.held(orders) == int64(n) })
+	w.ordered(bus, n, n)
 	return w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 		time.Sleep(5 * time.Microsecond)
 		return nil

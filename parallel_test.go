@@ -559,10 +559,7 @@ func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		const n = 60_000
-		for i := range n {
-			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i%1000), i), nil)
-		}
-		w.until("all published", func() bool { return w.held(orders) == n })
+		w.ordered(bus, n, 1000)
 		var begun, done atomic.Int32
 		var first, last time.Time
 		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
@@ -585,10 +582,7 @@ func TestASlowEventAmongQuickOnesHoldsUpNoOther(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		const n = 5000
-		for i := range n {
-			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
-		}
-		w.until("all published", func() bool { return w.held(orders) == n })
+		w.ordered(bus, n, n)
 		hold := make(chan struct{})
 		release := sync.OnceFunc(func() { close(hold) })
 		w.Cleanup(release)
@@ -617,10 +611,7 @@ func TestPauseIsForWhatWasTakenToo(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		const n = 5000
-		for i := range n {
-			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
-		}
-		w.until("all published", func() bool { return w.held(orders) == n })
+		w.ordered(bus, n, n)
 		var seen atomic.Int32
 		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 			seen.Add(1)
@@ -647,10 +638,7 @@ func TestHandlersThatBecomeSlowAllRun(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		const n = 5000
-		for i := range n {
-			bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i), i), nil)
-		}
-		w.until("all published", func() bool { return w.held(orders) == n })
+		w.ordered(bus, n, n)
 		var slow atomic.Int32
 		var first, all time.Time
 		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {

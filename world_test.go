@@ -84,6 +84,14 @@ func (w *world) order(id string, number int) *eventbus.BaseEvent[order] {
 	return w.orders.New(order{ID: id, Number: number})
 }
 
+// ordered publishes so many orders, of so many keys in turn, to the empty topic.
+func (w *world) ordered(bus *eventbus.Bus, n, keys int) {
+	for i := range n {
+		bus.PublishAsync(context.Background(), w.order(fmt.Sprint("o", i%keys), i), nil)
+	}
+	w.until("all published", func() bool { return w.held(orders) == int64(n) })
+}
+
 // took is the virtual time since the world began.
 func (w *world) took() time.Duration { return time.Since(w.start) }
 
