@@ -220,17 +220,19 @@ func cmpOr(names, otherwise []string) []string {
 	return names
 }
 
+// limits asks for the ends first: where no record is of since or later, the answer to from is the end at that moment, and what came between the two
+// questions would be left out.
 func (t *tail) limits(ctx context.Context, names []string) (from, to kadm.ListedOffsets, err error) {
+	to, err = t.c.admin.ListCommittedOffsets(ctx, names...)
+	if err != nil && len(to) == 0 {
+		return nil, nil, err
+	}
 	if t.opts.Since.IsZero() {
 		from, err = t.c.admin.ListStartOffsets(ctx, names...)
 	} else {
 		from, err = t.c.admin.ListOffsetsAfterMilli(ctx, t.opts.Since.UnixMilli(), names...)
 	}
 	if err != nil && len(from) == 0 {
-		return nil, nil, err
-	}
-	to, err = t.c.admin.ListCommittedOffsets(ctx, names...)
-	if err != nil && len(to) == 0 {
 		return nil, nil, err
 	}
 	return from, to, nil
