@@ -24,8 +24,8 @@ const (
 	maxExponent     = 400
 )
 
-// DecodeError says that a record is no event: its bytes are not strict JSON (RFC 8259 without duplicate names, RFC 7493's
-// I-JSON) or not of an envelope's shape. It never shows the value. Such a record is dead-lettered at once.
+// DecodeError says that a record is no event: its bytes are not strict JSON (RFC 8259 in UTF-8, without duplicate names or half
+// surrogate pairs) or not of an envelope's shape. It never shows the value. Such a record is dead-lettered at once.
 type DecodeError struct {
 	// Reason is what was expected and where.
 	Reason string

@@ -53,7 +53,7 @@ func FuzzSchema(f *testing.F) {
 			f.Add([]byte(p.source), p.texts[1])
 		}
 	}
-	for _, rows := range [][]hostileRow{hostileBounds, hostileKeywords, hostileReferences} {
+	for _, rows := range [][]hostileRow{hostileBounds, hostileKeywords, hostileReferences, hostileFormats} {
 		for _, row := range rows {
 			f.Add([]byte(row.schema), []byte(row.text))
 		}

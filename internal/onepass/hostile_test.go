@@ -28,7 +28,7 @@ type hostileRow struct {
 func TestHostile(t *testing.T) {
 	for name, rows := range map[string][]hostileRow{
 		"syntax": hostileSyntax, "numbers": hostileNumbers, "strings": hostileStrings, "objects": hostileObjects, "sizes": hostileSizes,
-		"bounds": hostileBounds, "keywords": hostileKeywords, "references": hostileReferences,
+		"bounds": hostileBounds, "keywords": hostileKeywords, "references": hostileReferences, "formats": hostileFormats,
 	} {
 		for i, row := range rows {
 			t.Run(fmt.Sprintf("%s/%d", name, i), func(t *testing.T) {
@@ -141,6 +141,7 @@ var hostileStrings = []hostileRow{
 	{"high, then an escape", `{}`, `"\ud800\n"`, never},
 	{"high, then another escape", `{}`, `"\ud800\u0041"`, never},
 	{"high, then a low one's digits without its u", `{}`, `"\ud800\xdc00"`, never},
+	{"high, then a low one without its backslash", `{}`, `"\ud834audd1e"`, never},
 	{"high, then the text ends", `{}`, `"\ud800\udc`, never},
 	{"a pair", `{}`, `"\uD834\udd1e"`, decided},
 	{"a pair, then half of one", `{}`, `"\ud834\udd1e\ud834"`, never},
@@ -281,6 +282,7 @@ var hostileSizes = []hostileRow{
 	{"65 known names, others twice", `{"properties":` + manyNamesSchema(65) + `}`, `{"n64":"a","n64":"a"}`, never},
 	{"64 known names", `{"properties":` + manyNamesSchema(64) + `}`, `{"n63":1}`, never},
 	{"64 known names, the last twice", `{"properties":` + manyNamesSchema(64) + `}`, `{"n63":"a","n63":"a"}`, never},
+	{"65 known names, all required", `{"required":` + manyRequired(65) + `}`, manyNames(64, `"x":1`), never},
 	{"64 known names, all required", `{"required":` + manyRequired(64) + `}`, manyNames(63, `"x":1`), never},
 	{"64 known names, all there", `{"required":` + manyRequired(64) + `}`, manyNames(64, `"x":1`), decided},
 }
@@ -310,6 +312,7 @@ var hostileBounds = []hostileRow{
 	{"15 digits below", `{"minimum":0.1}`, `0.09999999999999`, never},
 	{"16 digits", `{"maximum":999999999999999}`, `1000000000000000`, never},
 	{"a whole of 17 digits", `{"maximum":9007199254740992}`, `9007199254740993`, never},
+	{"a bound of 16 digits, the same float as one of 15 above it", `{"maximum":9.709095894279979}`, `9.70909589427998`, never},
 	{"a bound that is no decimal of 15 digits", `{"minimum":9007199254740993}`, `9007199254740992`, never},
 	{"0 is not above 0", `{"exclusiveMinimum":0}`, `0`, never},
 	{"-0 is not above 0", `{"exclusiveMinimum":0}`, `-0`, never},
@@ -332,6 +335,10 @@ var hostileBounds = []hostileRow{
 	{"no multiple of a third", `{"multipleOf":0.333333333333333}`, `1`, never},
 	{"a multiple of a tiny number", `{"multipleOf":1e-20}`, `1`, either},
 	{"a multiple of a large number", `{"multipleOf":1e20}`, `1`, never},
+	{"a multiple by so many places that an int64 overflows to one", `{"multipleOf":0.0007}`, `937365046457571`, never},
+	{"a multiple by five places that overflows", `{"multipleOf":0.00007}`, `828634302329571`, never},
+	{"a multiple by nine places that overflows", `{"multipleOf":7e-9}`, `842210160001003`, never},
+	{"a multiple whose own digits overflow", `{"multipleOf":184467440737096}`, `0.48384`, never},
 	{"a multiple whose digits overflow", `{"multipleOf":999999999999999}`, `0.99999999999999`, never},
 	{"an integer that is one by its size", `{"type":"integer","multipleOf":0.123456789}`, `1`, never},
 
@@ -403,6 +410,29 @@ var hostileKeywords = []hostileRow{
 	{"enum without values is none to v5", `{"enum":[]}`, `1`, either},
 	{"enum of one type, not of another", `{"type":"string","enum":["a",null]}`, `null`, never},
 	{"an enum's text is not trimmed", `{"enum":["a"]}`, `"a "`, never},
+}
+
+var hostileFormats = []hostileRow{
+	{"an address of 254 characters", `{"format":"email"}`, address(2, 251), decided},
+	{"an address of 255 characters", `{"format":"email"}`, address(2, 252), never},
+	{"64 characters before the @", `{"format":"email"}`, address(64, 9), decided},
+	{"65 characters before the @", `{"format":"email"}`, address(65, 9), never},
+	{"a host's label of 63 characters", `{"format":"email"}`, `"a@` + strings.Repeat("b", 63) + `.c"`, decided},
+	{"a host's label of 64 characters", `{"format":"email"}`, `"a@` + strings.Repeat("b", 64) + `.c"`, never},
+	{"a host's last label of 64 characters", `{"format":"email"}`, `"a@b.` + strings.Repeat("c", 64) + `"`, never},
+	{"the last minute", `{"format":"date-time"}`, `"2026-01-07T10:59:00Z"`, decided},
+	{"minute 60", `{"format":"date-time"}`, `"2026-01-07T10:60:00Z"`, never},
+	{"hour 24", `{"format":"date-time"}`, `"2026-01-07T24:00:00Z"`, never},
+	{"second 60, which is no leap second", `{"format":"date-time"}`, `"2026-01-07T10:00:60Z"`, never},
+	{"second 60, which is one", `{"format":"date-time"}`, `"2026-01-07T23:59:60Z"`, either},
+	{"an offset of 24 hours", `{"format":"date-time"}`, `"2026-01-07T10:00:00+24:00"`, never},
+	{"an offset of 60 minutes", `{"format":"date-time"}`, `"2026-01-07T10:00:00+00:60"`, never},
+}
+
+// address is a mail address with so many characters before and behind its @, in words of at most 49.
+func address(local, host int) string {
+	words := func(n int) string { return strings.Repeat(strings.Repeat("b", 49)+".", n/50+1)[:n-1] + "c" }
+	return `"` + words(local) + "@" + words(host) + `"`
 }
 
 const draft2020 = `"$schema":"https://json-schema.org/draft/2020-12/schema"`

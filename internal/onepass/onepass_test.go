@@ -2,6 +2,7 @@ package onepass_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,6 +55,27 @@ func TestScanAllocatesNothing(t *testing.T) {
 	c, text := envelope(t), []byte(event)
 	var spans [7]onepass.Span
 	require.Zero(t, testing.AllocsPerRun(1000, func() { c.Scan(text, spans[:]) }))
+}
+
+// A checker is everybody's, and learns of each text.
+func TestScanIsSafeForConcurrentUse(t *testing.T) {
+	c := envelope(t)
+	for i := range 8 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			text := bytes.ReplaceAll([]byte(event), []byte("EUR"), fmt.Appendf(nil, "EU%c", 'A'+i))
+			if i%2 == 1 {
+				text = bytes.Replace(bytes.Replace(text, []byte(`"version":"1.0",`), nil, 1), []byte(`,"correlationId"`), []byte(`,"version":"2.1","correlationId"`), 1)
+			}
+			wrong := bytes.Replace(text, []byte("19.90"), []byte("-1"), 1)
+			for range 2000 {
+				var spans [7]onepass.Span
+				require.True(t, c.Scan(text, spans[:]))
+				require.Equal(t, "voyage-service", string(text[spans[4].Start:spans[4].End]))
+				require.False(t, c.Valid(wrong))
+			}
+		})
+	}
 }
 
 func BenchmarkScan(b *testing.B) {

@@ -1,8 +1,8 @@
-// Package onepass says of a JSON text, in one pass over its bytes and without an allocation, that it is certainly valid by a JSON Schema. What it does
-// not say so of may be valid too: then a validator has to be asked, github.com/santhosh-tekuri/jsonschema/v5, out of whose compiled schema a checker
-// is made.
+// Package onepass says of a JSON text, in one pass over its bytes, that it is certainly valid by a JSON Schema. What it does not say so of may be valid
+// too: then a validator has to be asked, github.com/santhosh-tekuri/jsonschema/v5, out of whose compiled schema a checker is made. It allocates nothing but
+// for strings of formats that are rare: those other than uuid, date-time, date and email are asked as strings of the validator's own functions.
 //
-// Its one law: what it finds valid is strict JSON (RFC 8259 without duplicate names, RFC 7493's I-JSON) within the limits below, and is valid by that
+// Its one law: what it finds valid is strict JSON (RFC 8259 in UTF-8, without duplicate names or half surrogate pairs) within the limits below, and is valid by that
 // validator. Whatever makes that hard to say is not certain: a keyword that is not understood, an escape in a string that has to match something, a
 // number of many digits, an object of many names.
 package onepass
