@@ -2,6 +2,7 @@ package eventbus_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"math/rand/v2"
 	"strings"
@@ -159,4 +160,34 @@ func TestEncodeAllocates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}), 1.0)
+}
+
+// An outbox may add to the key and the value that it was given.
+func TestAnEncodedRecordIsTheCallers(t *testing.T) {
+	key, value, err := eventbus.EncodeForTest(booking())
+	require.NoError(t, err)
+	before := string(key)
+	_ = append(value, "more"...)
+	require.Equal(t, before, string(key))
+}
+
+func TestUndecidedChecksAreCounted(t *testing.T) {
+	for schema, undecided := range map[string]int64{
+		`{"properties":{"number":{"type":"integer"}}}`:             0,
+		`{"anyOf":[{"required":["id"]},{"required":["number"]}]}`:  1, // which the one pass does not know
+		`{"properties":{"id":{"not":{"const":"none"}}}}`:           1,
+		`{"properties":{"id":{"type":"string","maxLength":1000}}}`: 0,
+	} {
+		inWorld(t, func(w *world) {
+			w.orders = eventbus.NewTopic(orders, &eventbus.TopicOptions[order]{Schema: []byte(schema)})
+			bus := w.bus(nil)
+			for i := range 3 {
+				require.NoError(w, bus.Publish(w.Context(), w.order("a", i)))
+			}
+			require.Equal(w, 3*undecided, bus.Metrics().Undecided, "published by %s", schema)
+			w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error { return nil }, nil, nil)
+			w.until("all are handled", func() bool { return bus.Metrics().MessagesConsumed == 3 })
+			require.Equal(w, 6*undecided, bus.Metrics().Undecided, "and handled by %s", schema)
+		})
+	}
 }
