@@ -55,7 +55,7 @@ func (r report) panel(b *strings.Builder, w work, y int) int {
 		}
 		long := max(barWidth*x.rate/fastest, 1)
 		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text><rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`,
-			nameWidth-8, y+14, html.EscapeString(x.label), class, nameWidth, y+3, long, rowHeight-6)
+			nameWidth-8, y+14, html.EscapeString(x.labelIn(w)), class, nameWidth, y+3, long, rowHeight-6)
 		fmt.Fprintf(b, `<text class="n" x="%.1f" y="%d">%s, %.1f µs CPU</text>`+"\n", nameWidth+long+6, y+14, count(x.rate), 1e6*x.cpu)
 		y += rowHeight
 	}

@@ -223,7 +223,8 @@ func bench(ctx context.Context, o options) error {
 		}
 	}
 	rounds, failed := d.run(ctx, chosen, all)
-	r := report{works: chosen, contenders: all, rounds: rounds, on: d.describe(context.WithoutCancel(ctx)), with: versions()}
+	r := report{works: chosen, contenders: all, rounds: rounds, variants: o.settings}
+	r.on, r.with = d.describe(context.WithoutCancel(ctx)), versions(context.WithoutCancel(ctx), all)
 	if !o.settings {
 		r.targets = targets
 	}

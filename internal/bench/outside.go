@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 )
 
 // outside is a contender's program in another language, of pinned versions: a folder beside this file.
@@ -12,12 +16,16 @@ type outside struct {
 	dir   string
 	build [][]string
 	run   []string
+	pins  string         // the file that pins its versions
+	pin   *regexp.Regexp // of the client's name and its version there
+	on    []string       // the command that prints the version of what it runs on
 }
 
 var kafkajs = &outside{
 	needs: []string{"node", "npm"}, dir: "kafkajs",
 	build: [][]string{{"npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"}},
 	run:   []string{"node", "bench.js"},
+	pins:  "package.json", pin: regexp.MustCompile(`"(kafkajs)": "([^"]+)"`), on: []string{"node", "--version"},
 }
 
 var parallel = &outside{
@@ -26,7 +34,8 @@ var parallel = &outside{
 		{"../../../scripts/kafka.d/jars", "pom.xml", "jars.sha256", "target/libs"},
 		{"javac", "--release", "17", "-encoding", "UTF-8", "-d", "target/classes", "-cp", "target/libs/*", "src/bench/Main.java"},
 	},
-	run: []string{"java", "-cp", "target/classes:target/libs/*", "bench.Main"},
+	run:  []string{"java", "-cp", "target/classes:target/libs/*", "bench.Main"},
+	pins: "pom.xml", pin: regexp.MustCompile(`<artifactId>(parallel-consumer-core)</artifactId>\s*<version>([^<]+)<`), on: []string{"java", "--version"},
 }
 
 // prepare builds the program.
@@ -44,4 +53,20 @@ func (o *outside) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// versions names the client, and what it runs on.
+func (o *outside) versions(ctx context.Context) string {
+	name, version := o.dir, "of unknown version"
+	if file, err := os.ReadFile(filepath.Join(o.dir, o.pins)); err == nil {
+		if found := o.pin.FindSubmatch(file); found != nil {
+			name, version = string(found[1]), string(found[2])
+		}
+	}
+	out, err := exec.CommandContext(ctx, o.on[0], o.on[1:]...).Output() // #nosec G204 -- one of those above
+	on, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if err != nil || on == "" {
+		on = "of unknown version"
+	}
+	return fmt.Sprintf("%s %s on %s %s", name, version, o.on[0], on)
 }

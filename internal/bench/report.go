@@ -20,6 +20,7 @@ type report struct {
 	rounds     []round
 	targets    []target
 	on, with   string // which machine and broker; which clients
+	variants   bool   // the contenders are the first one with other settings: they are held against it, and not it against them
 }
 
 // write prints the tables, and writes the files that the options name.
@@ -80,7 +81,11 @@ func between(page, text string) (string, error) {
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s; %s. Medians of %d round(s).\n\n", r.on, r.with, len(r.rounds))
-	fmt.Fprintf(&b, "| work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | %[1]s: events/s | %[1]s: events per CPU second |\n", r.contenders[0].name)
+	beside := "%[1]s: events/s | %[1]s: events per CPU second"
+	if r.variants {
+		beside = "events/s, of %s's | CPU, of %[1]s's"
+	}
+	fmt.Fprintf(&b, "| work | client | events/s | CPU µs/event | allocations/event | p50 | p99 | "+beside+" |\n", r.contenders[0].name)
 	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, w := range r.works {
 		for _, c := range r.contenders {
@@ -104,8 +109,12 @@ func (r report) row(w work, c contender, at cell) string {
 		w.label, c.labelIn(w), count(median(r.of(at, result.rate))), fmt.Sprintf("%.2f", 1e6*median(r.of(at, result.cpuEach))), allocs,
 		duration(median(r.of(at, func(x result) float64 { return x.P50 }))), duration(median(r.of(at, func(x result) float64 { return x.P99 }))), "", "",
 	}
-	if us := (cell{w.name, r.contenders[0].name}); us != at {
-		cells[7], cells[8] = times(r.ratios(us, at, result.rate)), times(r.ratios(us, at, result.perCPU))
+	switch first := (cell{w.name, r.contenders[0].name}); {
+	case first == at:
+	case r.variants:
+		cells[7], cells[8] = times(r.ratios(at, first, result.rate)), times(r.ratios(at, first, result.cpuEach))
+	default:
+		cells[7], cells[8] = times(r.ratios(first, at, result.rate)), times(r.ratios(first, at, result.perCPU))
 	}
 	return "| " + strings.Join(cells, " | ") + " |\n"
 }
@@ -204,8 +213,8 @@ func (d *driver) describe(ctx context.Context) string {
 		processor(), runtime.NumCPU(), memory(), broker, runtime.Version(), time.Now().Format(time.DateOnly))
 }
 
-// versions are those of the clients in Go.
-func versions() string {
+// versions are those of the clients.
+func versions(ctx context.Context, of []contender) string {
 	var all []string
 	built, _ := debug.ReadBuildInfo()
 	for _, m := range built.Deps {
@@ -213,6 +222,11 @@ func versions() string {
 			if m.Path == "github.com/"+path {
 				all = append(all, strings.Split(path, "/")[1]+" "+m.Version)
 			}
+		}
+	}
+	for _, c := range of {
+		if c.outside != nil {
+			all = append(all, c.outside.versions(ctx))
 		}
 	}
 	return strings.Join(all, ", ")

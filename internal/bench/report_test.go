@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -39,6 +40,22 @@ func TestTable(t *testing.T) {
 | publish, pipelined: events/s | franz-go | ≥ 1x | 2.50x | 2.00–3.00 |
 | publish, pipelined: CPU | franz-go | ≤ 1x | 0.33x | 0.17–0.50 |
 `, measured().markdown())
+}
+
+// A variant is held against the client as it is, in the words of DESIGN's table.
+func TestTableOfVariants(t *testing.T) {
+	r := measured()
+	r.variants, r.targets = true, nil
+	text := r.markdown()
+	require.Contains(t, text, "| events/s, of eventbus's | CPU, of eventbus's |\n")
+	require.Contains(t, text, "| 0.42x (0.33–0.50) | 4.00x (2.00–6.00) |\n")
+}
+
+func TestVersions(t *testing.T) {
+	text := versions(t.Context(), contenders())
+	require.Regexp(t, `\bkafkajs \d+\.\d+\.\d+ on node `, text)
+	require.Regexp(t, `\bparallel-consumer-core \d[\d.]+ on java `, text)
+	require.NotContains(t, versions(t.Context(), contenders()[:2]), "node")
 }
 
 func TestTargetsAreOfWorksAndClientsThatThereAre(t *testing.T) {
@@ -121,6 +138,25 @@ func TestChart(t *testing.T) {
 	require.Equal(t, 2, bars)
 	require.Contains(t, chart, "200,000, 5.0 µs CPU")
 	require.Contains(t, chart, "a machine &amp; a broker")
+}
+
+// Two bars of a panel are of two clients, and say so.
+func TestTheChartTellsClientsApart(t *testing.T) {
+	for _, w := range works {
+		r := report{works: []work{w}, contenders: contenders(), rounds: []round{{}}}
+		for i, c := range r.contenders {
+			if c.runs(w) {
+				r.rounds[0][cell{w.name, c.name}] = result{Events: 1 + i, Seconds: 1, CPU: 1}
+			}
+		}
+		names := regexp.MustCompile(`text-anchor="end">([^<]+)<`).FindAllStringSubmatch(r.chart(), -1)
+		require.Len(t, names, len(r.rounds[0]), w.name)
+		seen := map[string]bool{}
+		for _, name := range names {
+			require.False(t, seen[name[1]], "%s: %s twice", w.name, name[1])
+			seen[name[1]] = true
+		}
+	}
 }
 
 // The page and the picture may be named from where the command runs.
