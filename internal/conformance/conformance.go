@@ -3,10 +3,13 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -121,8 +124,11 @@ type fixture struct {
 	shipped  *eventbus.Topic[order]
 	group    string
 	protocol eventbus.GroupProtocol
+	client   *kgo.Client
 	admin    *kadm.Client
-	state    func() string // what there is to know where a wait ends in vain; nil: nothing
+	logged   log // what its buses have logged
+	buses    []*eventbus.Bus
+	state    func() string // what else there is to know where a wait ends in vain; nil: nothing
 }
 
 // patience bounds every wait of the suite; a real cluster on a loaded machine takes its time.
@@ -137,7 +143,7 @@ func newFixture(t *testing.T, b Backend, protocol eventbus.GroupProtocol) *fixtu
 	client, err := kgo.NewClient(f.clientOptions()...)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	f.admin = kadm.NewClient(client)
+	f.client, f.admin = client, kadm.NewClient(client)
 	return f
 }
 
@@ -162,7 +168,7 @@ func (f *fixture) topic(name string) *eventbus.Topic[order] {
 // bus returns a bus that ends with the test; it fails the test where its shutdown gives events up.
 func (f *fixture) bus(change func(*eventbus.Config)) *eventbus.Bus {
 	cfg := eventbus.Config{
-		Service: "conf-service", Brokers: f.backend.Brokers, Client: f.backend.Client, Logger: slog.New(slog.DiscardHandler),
+		Service: "conf-service", Brokers: f.backend.Brokers, Client: f.backend.Client, Logger: slog.New(slog.NewTextHandler(&f.logged, nil)),
 		NewTopics: eventbus.TopicDefaults{Partitions: 3},
 		TLS:       f.backend.TLS, SASL: f.backend.SASL,
 		Retry: eventbus.RetryPolicy{Initial: time.Millisecond},
@@ -172,6 +178,7 @@ func (f *fixture) bus(change func(*eventbus.Config)) *eventbus.Bus {
 	}
 	bus, err := eventbus.New(cfg)
 	require.NoError(f.t, err)
+	f.buses = append(f.buses, bus)
 	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -271,12 +278,21 @@ func (f *fixture) committed() int64 {
 // eventually waits for something that another goroutine or the cluster brings about.
 func (f *fixture) eventually(what string, condition func() bool) {
 	f.t.Helper()
-	if !assert.Eventually(f.t, condition, patience, 10*time.Millisecond, what) {
-		if f.state != nil {
-			f.t.Log(f.state())
-		}
-		f.t.FailNow()
+	if assert.Eventually(f.t, condition, patience, 10*time.Millisecond, what) {
+		return
 	}
+	for i, bus := range f.buses {
+		state, err := json.Marshal(map[string]any{"health": bus.Health(f.ctx), "metrics": bus.Metrics()})
+		f.t.Logf("bus %d: %s, %v", i, state, err)
+	}
+	f.t.Log(strings.Join(f.logged.all(), ""))
+	if f.state != nil {
+		f.t.Log(f.state())
+	}
+	var stacks bytes.Buffer
+	_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+	f.t.Log(stacks.String())
+	f.t.FailNow()
 }
 
 // log collects what handlers saw; it is safe for concurrent use.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -60,16 +62,31 @@ func (f *fixture) publishAll(bus *eventbus.Bus, round int) {
 	}
 }
 
-// create makes placed again; a cluster that is not yet done with deleting it refuses that.
+// create makes placed again; a cluster that is not yet done with deleting it refuses that. It returns when every broker knows of it: until then one serves
+// the topic that was deleted.
 func (f *fixture) create(partitions int32) {
+	var made kadm.CreateTopicResponse
 	f.eventually("made again", func() bool {
-		_, err := f.admin.CreateTopic(f.ctx, partitions, -1, nil, f.placed.Name())
+		var err error
+		made, err = f.admin.CreateTopic(f.ctx, partitions, -1, nil, f.placed.Name())
 		return err == nil
 	})
-	f.eventually("known", func() bool {
-		found, err := f.admin.ListTopics(f.ctx, f.placed.Name())
-		return err == nil && found.Error() == nil && len(found[f.placed.Name()].Partitions) == int(partitions)
-	})
+	brokers, err := f.admin.ListBrokers(f.ctx)
+	require.NoError(f.t, err)
+	for _, b := range brokers {
+		f.eventually("known", func() bool {
+			ask := kmsg.NewPtrMetadataRequest()
+			topic := kmsg.NewMetadataRequestTopic()
+			topic.Topic = kmsg.StringPtr(f.placed.Name())
+			ask.Topics = append(ask.Topics, topic)
+			resp, err := f.client.Broker(int(b.NodeID)).RetriableRequest(f.ctx, ask)
+			if err != nil {
+				return false
+			}
+			found := resp.(*kmsg.MetadataResponse).Topics[0]
+			return found.ErrorCode == 0 && found.TopicID == made.ID && len(found.Partitions) == int(partitions)
+		})
+	}
 }
 
 // problem says whether health names placed with that.
