@@ -60,6 +60,22 @@ func (b *Bus) SetBackForTest(group, topic string, offset int64) {
 	c.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: offset}}})
 }
 
+// HoldForTest has nothing of a group settled until release is called. waiting is how many goroutines wait to settle.
+func (b *Bus) HoldForTest(group string) (waiting func() int, release func()) {
+	b.mu.Lock()
+	c := b.groups[group]
+	b.mu.Unlock()
+	c.mu.Lock()
+	return func() int {
+		c.crowd.mu.Lock()
+		defer c.crowd.mu.Unlock()
+		if !c.crowd.waiting {
+			return 0
+		}
+		return 1 + len(c.crowd.others)
+	}, c.mu.Unlock
+}
+
 // DeliveryForTest is what a handler is told of a record of a topic, or of its retry topic, and the dead letter that its group then writes.
 func DeliveryForTest(t AnyTopic, retry bool, r *kgo.Record) (Delivery, *kgo.Record) {
 	c := &consumer{group: "group", sub: Subscription{Group: "group"}}

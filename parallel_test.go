@@ -606,6 +606,34 @@ func TestASlowEventAmongQuickOnesHoldsUpNoOther(t *testing.T) {
 	})
 }
 
+// Who settles for others may find nothing to do next until he has: their keys have more.
+func TestWhatOthersKeysHaveIsNotForgotten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		require.NoError(w, bus.Publish(w.Context(), w.order("ends", 0), w.order("goes-on", 0), w.order("goes-on", 1)))
+		gates := map[string]chan struct{}{"ends": make(chan struct{}), "goes-on": make(chan struct{})}
+		begun := make(chan struct{}, 2)
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			if e.Payload.Number == 0 {
+				begun <- struct{}{}
+				<-gates[e.Payload.ID]
+			}
+			return nil
+		}, nil, nil)
+		<-begun
+		<-begun
+		waiting, settle := bus.HoldForTest("group")
+		for i, id := range []string{"ends", "goes-on"} { // no time passes: these are quick
+			close(gates[id])
+			for waiting() <= i {
+				runtime.Gosched()
+			}
+		}
+		settle()
+		w.until("all are handled", func() bool { return w.committed() == 3 })
+	})
+}
+
 // What was taken along with another event, and has not begun, does not begin while the subscription is paused.
 func TestPauseIsForWhatWasTakenToo(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -246,10 +246,11 @@ func (c *consumer) settle(s *stint, now time.Time) time.Time {
 	}
 	c.paceLocked(s, c.endLocked(s), now)
 	if len(others) > 0 {
+		c.endOthersLocked(others)
 		now = time.Now()
 	}
-	taken := c.takeLocked(s, now)
-	c.settleOthersLocked(others, now)
+	taken := c.takeLocked(s, now) // once all are judged: what is next may be of a key of theirs
+	c.resumeLocked(others, now)
 	if len(c.after) == 0 {
 		c.unlock()
 		return now
@@ -261,19 +262,26 @@ func (c *consumer) settle(s *stint, now time.Time) time.Time {
 	return time.Now()
 }
 
-// settleOthersLocked settles stints of other goroutines. What there is to be done without the lock, such as to call hooks, each of them does itself.
-func (c *consumer) settleOthersLocked(others []*stint, now time.Time) {
+// endOthersLocked ends stints of other goroutines. What there is to be done without the lock, such as to call hooks, each of them does itself.
+func (c *consumer) endOthersLocked(others []*stint) {
 	own := c.after
 	for _, s := range others {
 		c.after = nil
 		c.endLocked(s)
+		s.after = c.after
+	}
+	c.after = own
+}
+
+// resumeLocked has goroutines whose stints were ended go on, with another one where it is needed.
+func (c *consumer) resumeLocked(others []*stint, now time.Time) {
+	for _, s := range others {
 		taken := !c.quick && c.takeLocked(s, now) // else there are enough without it
-		if s.after = c.after; taken && len(s.after) > 0 {
+		if taken && len(s.after) > 0 {
 			c.watchLocked(s)
 		}
 		s.settled <- struct{}{}
 	}
-	c.after = own
 }
 
 // paceLocked decides how many events a goroutine takes at once, by a stint of n of them that has just ended.
