@@ -36,8 +36,8 @@ type Config struct {
 	// MaxBufferedBytes bounds their bytes likewise. One event may have about 1 MB (franz-go's ProducerBatchMaxBytes). Default:
 	// 64 MiB.
 	MaxBufferedBytes int
-	// MaxInFlight bounds the records fetched and not done, of all subscriptions together; fetching pauses at that many. A partition may
-	// have 100 whatever the others have, so none starves. Default: 100,000.
+	// MaxInFlight bounds the records fetched and not done, of all subscriptions together. Fetching pauses at that many, and goes on as
+	// that of Subscription.MaxInFlight does. A partition may have 100 whatever the others have, so none starves. Default: 100,000.
 	MaxInFlight int
 	// MaxInFlightBytes bounds the memory that they take likewise: their bytes, 512 for each, and 64 for each header. Default: 64 MiB.
 	MaxInFlightBytes int

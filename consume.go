@@ -126,8 +126,10 @@ type route struct {
 const (
 	pollRecords    = 1000
 	pollTimeout    = 5 * time.Second // a poll returns at least so often, as a sign of life
-	letWorkFor     = time.Millisecond
+	fetchMaxWait   = 500 * time.Millisecond
+	letWorkTurn    = time.Millisecond
 	letWorkTurns   = 100
+	letWorkSure    = 10 * letWorkTurn // what was done in less says little
 	commitInterval = time.Second
 	drainGrace     = time.Second // what a handler gets to return after its ctx is cancelled
 	failFastAfter  = 3 * time.Second
@@ -213,7 +215,7 @@ func wrap(middleware []Middleware) RawHandler {
 func (c *consumer) options(common []kgo.Opt) []kgo.Opt {
 	// The client's own wait of 5 s would hold back the first event of a partition that joins while the others are being waited on. Its own
 	// 50 MB a fetch would be most of what a consumer holds.
-	opts := append([]kgo.Opt{kgo.FetchMaxWait(500 * time.Millisecond), kgo.FetchMaxBytes(16 << 20)}, common...)
+	opts := append([]kgo.Opt{kgo.FetchMaxWait(fetchMaxWait), kgo.FetchMaxBytes(16 << 20)}, common...)
 	opts = append(opts, c.inflater.options()...)
 	opts = append(opts, c.membership()...)
 	var topics []string
@@ -375,25 +377,58 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 	return taken
 }
 
-// letWork waits before the next poll while there is plenty of what was just taken, but not for long: others are fetched too. Without that, handlers
-// that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while nothing else comes,
-// the one that is under way takes all of its FetchMaxWait. Who is too slow for that wait has enough to do until then.
+// letWork waits before the next poll while there is plenty of what was just taken and it is handled quickly, but not for long: others are fetched too.
+// Without that, handlers that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while
+// nothing else comes, the one that is under way takes all of its FetchMaxWait. Who does not get through what there is in that time loses nothing by a pause.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
-	for range letWorkTurns {
-		if !c.plenty(taken) || !sleep(ctx, letWorkFor) {
+	began, before := time.Now(), 0
+	for turn := range letWorkTurns {
+		moving, plenty := c.plenty(taken)
+		if !plenty {
+			return
+		}
+		if turn == 0 {
+			before = moving
+		}
+		waited := time.Since(began)
+		if waited >= letWorkSure && fetchMaxWait*time.Duration(before-moving) < waited*time.Duration(moving) {
+			return
+		}
+		if !sleep(ctx, letWorkTurn) {
 			return
 		}
 	}
 }
 
-// plenty says whether there is plenty to do for all handlers, and nothing else for the poll loop.
-func (c *consumer) plenty(taken []*assignment) bool {
+// plenty says how much is moving, and whether that is plenty and there is nothing else for the poll loop to do. The bus has plenty for all; a partition does
+// where next to nothing moves in those that have less: else these are to be fetched, and it may be paused meanwhile.
+func (c *consumer) plenty(taken []*assignment) (moving int, plenty bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.txn != nil && (c.txn.due || c.txn.wake) {
-		return false
+		return 0, false
 	}
-	return slices.ContainsFunc(taken, func(a *assignment) bool { return a.paused == "" && c.engine.Plenty(a.part) })
+	moving = c.engine.Moving()
+	for _, a := range taken {
+		if a.paused != "" {
+			continue
+		}
+		if c.engine.PlentyOnBus(a.part) {
+			return moving, true
+		}
+		plenty = plenty || c.engine.Plenty(a.part)
+	}
+	return moving, plenty && 10*c.plentifulLocked() > 9*moving
+}
+
+// plentifulLocked is how much moves in partitions that have plenty.
+func (c *consumer) plentifulLocked() (n int) {
+	for _, a := range c.assigned {
+		if c.engine.Plenty(a.part) {
+			n += a.part.Moving()
+		}
+	}
+	return n
 }
 
 // assignment returns that of fetched records, nil where nobody wants them.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -527,6 +528,40 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// What waits behind a failing event may take most of what a partition or the bus may have in flight: the other keys have the rest, and do not wait for it.
+func TestOtherKeysHaveTheRoomThatAParkedOneLeaves(t *testing.T) {
+	for name, limit := range map[string]func(*eventbus.Config, *eventbus.Subscription){
+		"of the partition": func(_ *eventbus.Config, s *eventbus.Subscription) { s.MaxInFlight = 200 },
+		"of the bus":       func(c *eventbus.Config, _ *eventbus.Subscription) { c.MaxInFlight = 200 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				var sub eventbus.Subscription
+				bus := w.bus(func(c *eventbus.Config) { limit(c, &sub) })
+				var others atomic.Int32
+				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+					if e.Payload.ID == "parked" {
+						return eventbus.RetryAfter(errors.New("no"), time.Hour)
+					}
+					time.Sleep(time.Second)
+					others.Add(1)
+					return nil
+				}, nil, func(s *eventbus.Subscription) { s.MaxInFlight = sub.MaxInFlight })
+				const parked, healthy = 160, 500
+				for i := range parked {
+					require.NoError(t, bus.Publish(context.Background(), w.order("parked", i)))
+				}
+				for i := range healthy {
+					require.NoError(t, bus.Publish(context.Background(), w.order(fmt.Sprint("o", i), i)))
+				}
+				w.until("the others are handled", func() bool { return others.Load() == healthy })
+				require.Less(t, w.took(), time.Minute)
+				require.Equal(t, parked, bus.Health(context.Background()).Groups[0].Partitions[0].Queued)
+			})
+		})
+	}
+}
+
 // Events of other keys go on behind a parked one up to the span, and go on when it is through.
 func TestTheSpanIsBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -556,25 +591,66 @@ func TestTheSpanIsBounded(t *testing.T) {
 // Handlers that keep up with what is fetched never see their partition paused: it would be fetched on only when the fetch of all others is over, which
 // takes FetchMaxWait where nothing comes of those, as of the retry topic.
 func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
+	const n, keys = 60_000, 1000
+	for name, test := range map[string]struct {
+		concurrency int
+		most        time.Duration
+	}{
+		"64 at once, 1 ms each, take 938 ms":         {64, 1200 * time.Millisecond},
+		"all keys at once, of which none waits then": {keys, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(nil)
+				w.ordered(bus, n, keys)
+				var begun, done atomic.Int32
+				var first, last time.Time
+				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+					if begun.Add(1) == 1 {
+						first = time.Now()
+					}
+					time.Sleep(time.Millisecond)
+					if done.Add(1) == n {
+						last = time.Now()
+					}
+					return nil
+				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
+				w.until("all handled", func() bool { return w.committed() == n })
+				require.Less(t, last.Sub(first), test.most)
+			}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		})
+	}
+}
+
+// A partition that has plenty is waited for only where the others have next to nothing to do.
+func TestAPartitionThatHasPlentyHoldsUpNoOther(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
-		const n = 60_000
-		w.ordered(bus, n, 1000)
-		var begun, done atomic.Int32
-		var first, last time.Time
-		w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
-			if begun.Add(1) == 1 {
-				first = time.Now()
+		const n, slow, quick = 60_000, 0, 1
+		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+		for i := range n {
+			for partition, keys := range []int{slow: 100, quick: 500} {
+				key := fmt.Sprintf("%d-%d", partition, i%keys)
+				cl.Produce(context.Background(), &kgo.Record{
+					Topic: orders, Partition: int32(partition), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i)),
+				}, nil)
 			}
+		}
+		require.NoError(t, cl.Flush(context.Background()))
+		var begin sync.Once
+		var first time.Time
+		var done atomic.Int32
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			begin.Do(func() { first = time.Now() })
 			time.Sleep(time.Millisecond)
-			if done.Add(1) == n {
-				last = time.Now()
+			if strings.HasPrefix(e.Payload.ID, fmt.Sprint(quick)) {
+				done.Add(1)
 			}
 			return nil
-		}, nil, nil)
-		w.until("all handled", func() bool { return w.committed() == n })
-		require.Less(t, last.Sub(first), 1200*time.Millisecond, "64 at once, 1 ms each, take 938 ms")
-	}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		}, nil, func(s *eventbus.Subscription) { s.Concurrency = 1000 })
+		w.until("those of the quick one are handled", func() bool { return done.Load() == n })
+		require.Less(t, time.Since(first), 400*time.Millisecond, "500 keys at once take 120 ms")
+	}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 }
 
 // Quick events are taken several at once. One that is not holds up none of those that were taken with it, and what came before it counts.

@@ -26,8 +26,9 @@ type Subscription struct {
 	SessionTimeout time.Duration
 	// Concurrency is how many events are handled at once, over all partitions: those of different keys. Default: 64.
 	Concurrency int
-	// MaxInFlight bounds the records of a partition that are fetched and not done; its fetching pauses at that many and goes on at half.
-	// What one poll brings, 1,000 records at most, may come on top. Default: 10,000.
+	// MaxInFlight bounds the records of a partition that are fetched and not done. Its fetching pauses at that many, and goes on when there is room for
+	// as many again as do not wait for another try: at half, where none does. What one poll brings, 1,000 records at most, may come on top.
+	// Default: 10,000.
 	MaxInFlight int
 	// MaxInFlightBytes bounds the memory that they take likewise: their bytes, 512 for each, and 64 for each header. Default: 8 MiB.
 	MaxInFlightBytes int

@@ -14,6 +14,7 @@ type Engine[T any] struct {
 	turn   int // the route that is asked first
 	limits Limits
 	budget *Budget
+	holds  amount // of the budget
 	bug    Bug
 }
 
@@ -102,7 +103,7 @@ func (e *Engine[T]) Add(p *Partition[T], it *Item[T]) bool {
 		return false
 	}
 	p.append(it)
-	e.budget.add(1, it.Size)
+	e.hold(1, it.Size)
 	e.routes[p.route].lanes.Push(it.lane, it)
 	if !it.lane.Parked() {
 		e.move(p, 1)
@@ -227,7 +228,13 @@ func (e *Engine[T]) leave(it *Item[T]) bool {
 func (e *Engine[T]) forget(it *Item[T]) {
 	it.part.remove(it)
 	it.is(over)
-	e.budget.add(-1, -it.Size)
+	e.hold(-1, -it.Size)
+}
+
+// hold counts what the partitions hold.
+func (e *Engine[T]) hold(records, bytes int) {
+	e.holds.add(records, bytes)
+	e.budget.add(records, bytes)
 }
 
 // Park has a running item wait, at the head of its lane and without a slot.

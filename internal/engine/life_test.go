@@ -134,9 +134,14 @@ func (l *life) full(limits engine.Limits, held, ready bool) bool {
 	for _, ev := range l.flight {
 		bytes += ev.size
 	}
-	reached := func(n, limit int64) bool { return n >= limit || l.paused && !held && n > limit/2 }
-	return held && ready || reached(int64(len(l.flight)), int64(limits.Records)) || reached(int64(bytes), int64(limits.Bytes)) ||
-		reached(l.head-l.position(), limits.Span)
+	moving, movingBytes := 0, 0
+	if n := len(l.flight); l.paused && !held && n > 0 {
+		moving = l.moving()
+		movingBytes = bytes * moving / n
+	}
+	reached := func(n, moving, limit int) bool { return n >= limit || moving > limit-n }
+	return held && ready || reached(len(l.flight), moving, limits.Records) || reached(bytes, movingBytes, limits.Bytes) ||
+		reached(int(l.head-l.position()), moving, int(limits.Span))
 }
 
 // moving is how many events wait for nothing but their turn, or run.

@@ -2,7 +2,8 @@ package engine
 
 import "sync/atomic"
 
-// Limits bound what a partition holds. Fetching pauses at any of them, and goes on when all have fallen by half.
+// Limits bound what a partition holds. Fetching pauses at any of them, and goes on when there is room for as much again as is moving: at half, where nothing
+// waits for another try.
 type Limits struct {
 	Records int   // taken and not done
 	Bytes   int   // of them
@@ -37,61 +38,80 @@ const (
 	ShareBytes = 1 << 20
 )
 
-// Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already.
+// Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already: then it is full until there is room for as
+// much again as is moving. What waits for another try, or behind it, is left out of that: nothing may come of it for an hour, and the others would wait.
 func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 	held := e.routes[p.route].held
-	paused = paused && !held // without anything to probe with, there is no time to wait until there is much room
+	has := p.holds()
+	var own, all amount
+	if paused && !held { // without anything to probe with, there is no time to wait until there is much room
+		own, all = p.movingNow(), e.movingNow()
+	}
 	switch {
 	case held && e.routes[p.route].lanes.Ready() > 0: // one that may start is enough
 		return "held"
-	case full(int64(p.Queued()), int64(e.limits.Records), paused):
+	case full(has.records, own.records, e.limits.Records):
 		return "records in flight"
-	case full(int64(p.bytes), int64(e.limits.Bytes), paused):
+	case full(has.bytes, own.bytes, e.limits.Bytes):
 		return "bytes in flight"
-	case full(p.progress.Span(), e.limits.Span, paused):
+	case full(p.progress.Span(), int64(own.records), e.limits.Span):
 		return "span"
-	case (p.Queued() >= Share || p.bytes >= ShareBytes) && e.budget.full(paused):
+	case p.hasShare() && (full(e.budget.records.Load(), int64(all.records), e.budget.maxRecords) ||
+		full(e.budget.bytes.Load(), int64(all.bytes), e.budget.maxBytes)):
 		return "in flight on the bus"
 	}
 	return ""
 }
 
-// Plenty says whether a partition holds so much that is moving that more would soon have it full, more than half of a limit, while its route has more to
-// start. What is parked, or behind it, is no reason to wait: that may take long.
+// full says whether there is no room for as much as is needed, or for another.
+func full[N int | int64](n, needed, limit N) bool { return n+max(needed, 1) > limit }
+
+// Plenty says whether a partition has no room for as much again as is moving: more would soon have it full. What waits for another try, or behind it, is
+// nothing to wait for: that may take long.
 func (e *Engine[T]) Plenty(p *Partition[T]) bool {
-	r := e.routes[p.route]
-	if p.moving == 0 || r.held || r.lanes.Ready() == 0 {
-		return false
-	}
-	bytes := int64(p.bytes) * int64(p.moving) / int64(p.Queued()) // about
-	return plenty(int64(p.moving), int64(e.limits.Records)) || plenty(bytes, int64(e.limits.Bytes)) ||
-		(p.Queued() >= Share || p.bytes >= ShareBytes) && e.plenty()
+	has, own := p.holds(), p.movingNow()
+	return own.records > 0 && !e.routes[p.route].held &&
+		(full(has.records, own.records, e.limits.Records) || full(has.bytes, own.bytes, e.limits.Bytes))
 }
 
-// plenty says whether what moves in this engine would soon have the budget full.
-func (e *Engine[T]) plenty() bool {
-	moving, bytes := int64(0), int64(0)
+// PlentyOnBus says so of the bus, as far as this engine has part in it, for a partition that would be full with it.
+func (e *Engine[T]) PlentyOnBus(p *Partition[T]) bool {
+	all := e.movingNow()
+	return p.moving > 0 && p.hasShare() && all.records > 0 && !e.routes[p.route].held &&
+		(full(int64(e.holds.records), int64(all.records), e.budget.maxRecords) || full(int64(e.holds.bytes), int64(all.bytes), e.budget.maxBytes))
+}
+
+// Moving is how many items wait for nothing but their turn, or run, but for those of routes that are held.
+func (e *Engine[T]) Moving() (n int) {
 	for _, r := range e.routes {
 		if !r.held {
-			moving += int64(r.moving)
+			n += r.moving
 		}
 	}
-	if records := e.budget.records.Load(); records > 0 {
-		bytes = e.budget.bytes.Load() * min(moving, records) / records // about
+	return n
+}
+
+// amount is of records, and of their bytes.
+type amount struct{ records, bytes int }
+
+func (a *amount) add(records, bytes int) {
+	a.records += records
+	a.bytes += bytes
+}
+
+// of is so many of the records, as if all were of one size.
+func (a amount) of(records int) amount {
+	if a.records == 0 {
+		return a
 	}
-	return plenty(moving, e.budget.maxRecords) || plenty(bytes, e.budget.maxBytes)
+	return amount{records, int(int64(a.bytes) * int64(records) / int64(a.records))}
 }
 
-func plenty(n, limit int64) bool { return n > limit/2 }
+func (p *Partition[T]) holds() amount { return amount{p.Queued(), p.bytes} }
 
-func (b *Budget) full(paused bool) bool {
-	return full(b.records.Load(), b.maxRecords, paused) || full(b.bytes.Load(), b.maxBytes, paused)
-}
+func (p *Partition[T]) movingNow() amount { return p.holds().of(p.moving) }
 
-// full is at the limit, and once paused until no more than half of it is left: with a limit of 1, none.
-func full(n, limit int64, paused bool) bool {
-	if paused {
-		return n > limit/2
-	}
-	return n >= limit
-}
+func (e *Engine[T]) movingNow() amount { return e.holds.of(e.Moving()) }
+
+// hasShare says whether a partition has what it may have whatever the others hold.
+func (p *Partition[T]) hasShare() bool { return p.Queued() >= Share || p.bytes >= ShareBytes }

@@ -92,6 +92,46 @@ func TestAShareIsBoundedByBytes(t *testing.T) {
 	require.Equal(t, "in flight on the bus", e.Full(p, false))
 }
 
+// Behind a failing event of its key, most of what a partition or the bus may hold has to wait. The other keys have the rest, and wait for none of it.
+func TestWhatIsParkedLeavesTheRest(t *testing.T) {
+	wide := engine.Limits{Records: 10_000, Bytes: 10_000, Span: 10_000}
+	for name, test := range map[string]struct {
+		limits engine.Limits
+		budget *engine.Budget
+	}{
+		"records of the partition": {engine.Limits{Records: 1000, Bytes: 10_000, Span: 10_000}, engine.NewBudget(10_000, 10_000)},
+		"bytes of the partition":   {engine.Limits{Records: 10_000, Bytes: 2000, Span: 10_000}, engine.NewBudget(10_000, 10_000)},
+		"span":                     {engine.Limits{Records: 10_000, Bytes: 10_000, Span: 1000}, engine.NewBudget(10_000, 10_000)},
+		"records of the bus":       {wide, engine.NewBudget(1000, 10_000)},
+		"bytes of the bus":         {wide, engine.NewBudget(10_000, 2000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine.New[int](1, 1, test.limits, test.budget)
+			p := e.Assign(0)
+			add := func(offset int64, key string) {
+				e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: 2, Key: key, Keyed: true}})
+			}
+			for i := range int64(800) {
+				add(i, "parked")
+			}
+			e.Park(e.Next())
+			for i := range int64(200) {
+				add(800+i, "other")
+			}
+			require.NotEmpty(t, e.Full(p, false))
+			for range 100 {
+				require.NotEmpty(t, e.Full(p, true), "there is less room than what moves")
+				e.Done(e.Next())
+			}
+			if name == "span" { // it stays as long as the first event
+				require.NotEmpty(t, e.Full(p, true))
+				return
+			}
+			require.Empty(t, e.Full(p, true))
+		})
+	}
+}
+
 // All engines of a bus share a budget, but none of their partitions is left without a share.
 func TestBudgetIsSharedByEngines(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)
@@ -107,37 +147,81 @@ func TestBudgetIsSharedByEngines(t *testing.T) {
 	require.EqualValues(t, 198, budget.Bytes())
 }
 
-// Whoever has plenty has more than half of what would have it paused, and works on it.
+// Whoever has plenty has no room for as much again, more than half of what would have it paused, and works on it.
 func TestPlenty(t *testing.T) {
 	limits, wide := engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}
+	byBytes := engine.Limits{Records: 1000, Bytes: 20, Span: 1000}
 	roomy := engine.NewBudget(1000, 10_000)
 	for name, test := range map[string]struct {
-		limits  engine.Limits
-		budget  *engine.Budget
-		records int
-		plenty  bool
+		limits     engine.Limits
+		budget     *engine.Budget
+		records    int
+		plenty     bool
+		plentyOnIt bool // the bus
 	}{
-		"nothing":                            {limits, roomy, 0, false},
-		"half of the records":                {limits, roomy, 5, false},
-		"more than half of the records":      {limits, roomy, 6, true},
-		"half of the bytes":                  {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 5, false},
-		"more than half of the bytes":        {engine.Limits{Records: 1000, Bytes: 20, Span: 1000}, roomy, 6, true},
-		"half of the bus, by records":        {wide, engine.NewBudget(2*engine.Share, 10_000), engine.Share, false},
-		"more than that":                     {wide, engine.NewBudget(engine.Share, 10_000), engine.Share, true},
-		"more than half of the bus' bytes":   {wide, engine.NewBudget(1000, 2*engine.Share), engine.Share, true},
-		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), engine.Share - 1, false},
+		"nothing":                            {limits, roomy, 0, false, false},
+		"half of the records":                {limits, roomy, 5, false, false},
+		"more than half of the records":      {limits, roomy, 6, true, false},
+		"half of the bytes":                  {byBytes, roomy, 5, false, false},
+		"more than half of the bytes":        {byBytes, roomy, 6, true, false},
+		"half of the bus, by records":        {wide, engine.NewBudget(2*engine.Share, 10_000), engine.Share, false, false},
+		"more than that":                     {wide, engine.NewBudget(engine.Share, 10_000), engine.Share, false, true},
+		"half of the bus' bytes":             {wide, engine.NewBudget(1000, 4*engine.Share), engine.Share, false, false},
+		"more than half of the bus' bytes":   {wide, engine.NewBudget(1000, 2*engine.Share), engine.Share, false, true},
+		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), engine.Share - 1, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := engine.New[int](1, 1, test.limits, test.budget)
 			p := filled(e, test.records)
-			require.Equal(t, test.plenty, e.Plenty(p))
+			is := func(plenty, onBus bool, why string) {
+				t.Helper()
+				require.Equal(t, plenty, e.Plenty(p), why)
+				require.Equal(t, onBus, e.PlentyOnBus(p), why)
+			}
+			is(test.plenty, test.plentyOnIt, "it moves")
 			e.Hold(0, true)
-			require.False(t, e.Plenty(p), "nothing is worked on")
+			is(false, false, "nothing is worked on")
+			require.Zero(t, e.Moving())
 			e.Hold(0, false)
+			require.Equal(t, test.records, e.Moving())
 			e.Stop(p)
-			require.False(t, e.Plenty(p))
+			is(false, false, "it was stopped")
 			e.Release(p)
-			require.Zero(t, e.Moving(0))
+			require.Zero(t, e.MovingOf(0))
+		})
+	}
+}
+
+// What is parked takes room, so there is plenty with less beside it.
+func TestPlentyIsOfTheRoomThatIsLeft(t *testing.T) {
+	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
+	for name, test := range map[string]struct {
+		limits engine.Limits
+		budget *engine.Budget
+		plenty func(*engine.Engine[int], *engine.Partition[int]) bool
+	}{
+		"records of the partition": {engine.Limits{Records: 200, Bytes: 10_000, Span: 1000}, engine.NewBudget(1000, 10_000), (*engine.Engine[int]).Plenty},
+		"bytes of the partition":   {engine.Limits{Records: 1000, Bytes: 400, Span: 1000}, engine.NewBudget(1000, 10_000), (*engine.Engine[int]).Plenty},
+		"records of the bus":       {wide, engine.NewBudget(200, 10_000), (*engine.Engine[int]).PlentyOnBus},
+		"bytes of the bus":         {wide, engine.NewBudget(1000, 400), (*engine.Engine[int]).PlentyOnBus},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := engine.New[int](1, 1, test.limits, test.budget)
+			p := e.Assign(0)
+			add := func(offset int64, key string) {
+				e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: 2, Key: key, Keyed: true}})
+			}
+			for i := range int64(140) {
+				add(i, "parked")
+			}
+			e.Park(e.Next())
+			require.False(t, test.plenty(e, p), "nothing of it moves")
+			for i := range int64(30) {
+				add(140+i, "other")
+			}
+			require.False(t, test.plenty(e, p), "there is room for 30 more")
+			add(170, "other")
+			require.True(t, test.plenty(e, p))
 		})
 	}
 }
@@ -157,22 +241,11 @@ func TestWhatIsParkedIsNotPlenty(t *testing.T) {
 	require.True(t, e.Plenty(p))
 }
 
-// A key whose events wait for each other gives nobody anything to do.
-func TestOneKeyIsNotPlenty(t *testing.T) {
-	e := engine.New[int](2, 1, engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 10_000))
-	p := e.Assign(0)
-	for i := range 8 {
-		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: "k", Keyed: true}})
-	}
-	e.Next()
-	require.False(t, e.Plenty(p))
-}
-
 // What another engine of the bus holds, such as one that is paused, is no reason to wait.
 func TestPlentyIsOfItsOwn(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)
 	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
 	greedy, modest := engine.New[int](1, 1, wide, budget), engine.New[int](1, 1, wide, budget)
-	require.True(t, greedy.Plenty(filled(greedy, 290)))
-	require.False(t, modest.Plenty(filled(modest, engine.Share)))
+	require.True(t, greedy.PlentyOnBus(filled(greedy, 290)))
+	require.False(t, modest.PlentyOnBus(filled(modest, engine.Share)))
 }

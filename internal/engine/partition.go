@@ -138,6 +138,9 @@ func (p *Partition[T]) Queued() int {
 // Bytes is how many bytes they hold.
 func (p *Partition[T]) Bytes() int { return p.bytes }
 
+// Moving is how many of them wait for nothing but their turn, or run: none of them is parked, or behind one that is.
+func (p *Partition[T]) Moving() int { return p.moving }
+
 // Skipped is how many records were not handled because an earlier commit's map had them as done.
 func (p *Partition[T]) Skipped() int64 { return p.skipped }
 
