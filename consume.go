@@ -379,19 +379,20 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 
 // letWork waits before the next poll while there is plenty of what was just taken and it is handled quickly, but not for long: others are fetched too.
 // Without that, handlers that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while
-// nothing else comes, the one that is under way takes all of its FetchMaxWait. Who does not get through what there is in that time loses nothing by a pause.
+// nothing else comes, the one that is under way takes all of its FetchMaxWait. Who does not get through what there is after a pause in that time loses
+// nothing by one. And what waits in memory for long has left the processor's caches by the time it is handled.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 	began, before := time.Now(), 0
 	for turn := range letWorkTurns {
-		moving, plenty := c.plenty(taken)
-		if !plenty {
+		moving, half := c.plenty(taken)
+		if half == 0 {
 			return
 		}
 		if turn == 0 {
 			before = moving
 		}
 		waited := time.Since(began)
-		if waited >= letWorkSure && fetchMaxWait*time.Duration(before-moving) < waited*time.Duration(moving) {
+		if waited >= letWorkSure && fetchMaxWait*time.Duration(before-moving) < waited*time.Duration(half) {
 			return
 		}
 		if !sleep(ctx, letWorkTurn) {
@@ -400,32 +401,47 @@ func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 	}
 }
 
-// plenty says how much is moving, and whether that is plenty and there is nothing else for the poll loop to do. The bus has plenty for all; a partition does
-// where next to nothing moves in those that have less: else these are to be fetched, and it may be paused meanwhile.
-func (c *consumer) plenty(taken []*assignment) (moving int, plenty bool) {
+// plenty says how much is moving, and where that is plenty and there is nothing else for the poll loop to do, how much is when a pause is over; else 0.
+// The bus has plenty for all; a partition does where next to nothing moves in those that have less: else these are to be fetched, and it may be paused
+// meanwhile.
+func (c *consumer) plenty(taken []*assignment) (moving, half int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.txn != nil && (c.txn.due || c.txn.wake) {
-		return 0, false
+		return 0, 0
 	}
 	moving = c.engine.Moving()
 	for _, a := range taken {
 		if a.paused != "" {
 			continue
 		}
-		if c.engine.PlentyOnBus(a.part) {
-			return moving, true
+		if room := c.engine.RoomOnBus(a.part); c.isPlenty(moving, room) {
+			return moving, room / 2
 		}
-		plenty = plenty || c.engine.Plenty(a.part)
+		if room := c.engine.Room(a.part); c.isPlenty(a.part.Moving(), room) {
+			half = room / 2
+		}
 	}
-	return moving, plenty && 10*c.plentifulLocked() > 9*moving
+	if half > 0 && 10*c.plentifulLocked() <= 9*moving {
+		return moving, 0
+	}
+	return moving, half
+}
+
+// isPlenty says whether so much is moving that it is enough for a while: for handlers of which most have something to do, or else a half of the room.
+func (c *consumer) isPlenty(moving, room int) bool {
+	enough := room / 2
+	if busy := c.engine.Running() + c.engine.Waiting(); 4*busy >= 3*c.sub.Concurrency {
+		enough = min(max(room/8, 4*c.sub.Concurrency), enough)
+	}
+	return room > 0 && moving > enough
 }
 
 // plentifulLocked is how much moves in partitions that have plenty.
 func (c *consumer) plentifulLocked() (n int) {
 	for _, a := range c.assigned {
-		if c.engine.Plenty(a.part) {
-			n += a.part.Moving()
+		if moving := a.part.Moving(); c.isPlenty(moving, c.engine.Room(a.part)) {
+			n += moving
 		}
 	}
 	return n

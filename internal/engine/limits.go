@@ -66,19 +66,27 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 // full says whether there is no room for as much as is needed, or for another.
 func full[N int | int64](n, needed, limit N) bool { return n+max(needed, 1) > limit }
 
-// Plenty says whether a partition has no room for as much again as is moving: more would soon have it full. What waits for another try, or behind it, is
-// nothing to wait for: that may take long.
-func (e *Engine[T]) Plenty(p *Partition[T]) bool {
-	has, own := p.holds(), p.movingNow()
-	return own.records > 0 && !e.routes[p.route].held &&
-		(full(has.records, own.records, e.limits.Records) || full(has.bytes, own.bytes, e.limits.Bytes))
+// Room is how much of a partition may move at all: what is left of its limits beside what waits for another try, or behind it. 0 where nothing is worked on.
+func (e *Engine[T]) Room(p *Partition[T]) int {
+	if p.moving == 0 || e.routes[p.route].held {
+		return 0
+	}
+	return room(p.holds(), p.moving, amount{e.limits.Records, e.limits.Bytes})
 }
 
-// PlentyOnBus says so of the bus, as far as this engine has part in it, for a partition that would be full with it.
-func (e *Engine[T]) PlentyOnBus(p *Partition[T]) bool {
-	all := e.movingNow()
-	return p.moving > 0 && p.hasShare() && all.records > 0 && !e.routes[p.route].held &&
-		(full(int64(e.holds.records), int64(all.records), e.budget.maxRecords) || full(int64(e.holds.bytes), int64(all.bytes), e.budget.maxBytes))
+// RoomOnBus is how much of this engine may move, as if it had the bus to itself, for a partition that would be full with the bus; else 0.
+func (e *Engine[T]) RoomOnBus(p *Partition[T]) int {
+	if p.moving == 0 || e.routes[p.route].held || !p.hasShare() {
+		return 0
+	}
+	return room(e.holds, e.Moving(), amount{int(e.budget.maxRecords), int(e.budget.maxBytes)})
+}
+
+// room is at least 1.
+func room(holds amount, moving int, limit amount) int {
+	stuck := holds.of(holds.records - moving)
+	size := max(holds.bytes/holds.records, 1)
+	return max(min(limit.records-stuck.records, (limit.bytes-stuck.bytes)/size), 1)
 }
 
 // Moving is how many items wait for nothing but their turn, or run, but for those of routes that are held.

@@ -147,105 +147,65 @@ func TestBudgetIsSharedByEngines(t *testing.T) {
 	require.EqualValues(t, 198, budget.Bytes())
 }
 
-// Whoever has plenty has no room for as much again, more than half of what would have it paused, and works on it.
-func TestPlenty(t *testing.T) {
-	limits, wide := engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.Limits{Records: 1000, Bytes: 1000, Span: 1000}
-	byBytes := engine.Limits{Records: 1000, Bytes: 20, Span: 1000}
-	roomy := engine.NewBudget(1000, 10_000)
+// What may move at all is what the limits leave beside what is parked. Two bytes are in a record.
+func TestRoom(t *testing.T) {
+	limits, wide := engine.Limits{Records: 300, Bytes: 10_000, Span: 1000}, engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
+	roomy := engine.NewBudget(2000, 20_000)
 	for name, test := range map[string]struct {
-		limits     engine.Limits
-		budget     *engine.Budget
-		records    int
-		plenty     bool
-		plentyOnIt bool // the bus
+		limits          engine.Limits
+		budget          *engine.Budget
+		parked, others  int
+		room, roomOnBus int
 	}{
-		"nothing":                            {limits, roomy, 0, false, false},
-		"half of the records":                {limits, roomy, 5, false, false},
-		"more than half of the records":      {limits, roomy, 6, true, false},
-		"half of the bytes":                  {byBytes, roomy, 5, false, false},
-		"more than half of the bytes":        {byBytes, roomy, 6, true, false},
-		"half of the bus, by records":        {wide, engine.NewBudget(2*engine.Share, 10_000), engine.Share, false, false},
-		"more than that":                     {wide, engine.NewBudget(engine.Share, 10_000), engine.Share, false, true},
-		"half of the bus' bytes":             {wide, engine.NewBudget(1000, 4*engine.Share), engine.Share, false, false},
-		"more than half of the bus' bytes":   {wide, engine.NewBudget(1000, 2*engine.Share), engine.Share, false, true},
-		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), engine.Share - 1, false, false},
+		"nothing":                            {limits, roomy, 0, 0, 0, 0},
+		"nothing is parked":                  {limits, roomy, 0, 200, 300, 2000},
+		"some are":                           {limits, roomy, 140, 100, 160, 1860},
+		"all are":                            {limits, roomy, 140, 0, 0, 0},
+		"more than is allowed are":           {limits, roomy, 301, 10, 1, 1699},
+		"by bytes of the partition":          {engine.Limits{Records: 1000, Bytes: 400, Span: 1000}, roomy, 140, 30, 60, 1860},
+		"by records of the bus":              {wide, engine.NewBudget(200, 10_000), 140, 30, 860, 60},
+		"by bytes of the bus":                {wide, engine.NewBudget(1000, 400), 140, 30, 860, 60},
+		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), 0, engine.Share - 1, 1000, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := engine.New[int](1, 1, test.limits, test.budget)
-			p := filled(e, test.records)
-			is := func(plenty, onBus bool, why string) {
-				t.Helper()
-				require.Equal(t, plenty, e.Plenty(p), why)
-				require.Equal(t, onBus, e.PlentyOnBus(p), why)
+			p := e.Assign(0)
+			add := func(i int, key string) {
+				e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: key, Keyed: true}})
 			}
-			is(test.plenty, test.plentyOnIt, "it moves")
+			for i := range test.parked {
+				add(i, "parked")
+			}
+			if test.parked > 0 {
+				e.Park(e.Next())
+			}
+			for i := range test.others {
+				add(test.parked+i, fmt.Sprint(i))
+			}
+			is := func(room, onBus, moving int, why string) {
+				t.Helper()
+				require.Equal(t, room, e.Room(p), why)
+				require.Equal(t, onBus, e.RoomOnBus(p), why)
+				require.Equal(t, moving, e.Moving(), why)
+			}
+			is(test.room, test.roomOnBus, test.others, "it moves")
 			e.Hold(0, true)
-			is(false, false, "nothing is worked on")
-			require.Zero(t, e.Moving())
+			is(0, 0, 0, "nothing is worked on")
 			e.Hold(0, false)
-			require.Equal(t, test.records, e.Moving())
+			is(test.room, test.roomOnBus, test.others, "it moves again")
 			e.Stop(p)
-			is(false, false, "it was stopped")
+			is(0, 0, 0, "it was stopped")
 			e.Release(p)
 			require.Zero(t, e.MovingOf(0))
 		})
 	}
 }
 
-// What is parked takes room, so there is plenty with less beside it.
-func TestPlentyIsOfTheRoomThatIsLeft(t *testing.T) {
-	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
-	for name, test := range map[string]struct {
-		limits engine.Limits
-		budget *engine.Budget
-		plenty func(*engine.Engine[int], *engine.Partition[int]) bool
-	}{
-		"records of the partition": {engine.Limits{Records: 200, Bytes: 10_000, Span: 1000}, engine.NewBudget(1000, 10_000), (*engine.Engine[int]).Plenty},
-		"bytes of the partition":   {engine.Limits{Records: 1000, Bytes: 400, Span: 1000}, engine.NewBudget(1000, 10_000), (*engine.Engine[int]).Plenty},
-		"records of the bus":       {wide, engine.NewBudget(200, 10_000), (*engine.Engine[int]).PlentyOnBus},
-		"bytes of the bus":         {wide, engine.NewBudget(1000, 400), (*engine.Engine[int]).PlentyOnBus},
-	} {
-		t.Run(name, func(t *testing.T) {
-			e := engine.New[int](1, 1, test.limits, test.budget)
-			p := e.Assign(0)
-			add := func(offset int64, key string) {
-				e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: 2, Key: key, Keyed: true}})
-			}
-			for i := range int64(140) {
-				add(i, "parked")
-			}
-			e.Park(e.Next())
-			require.False(t, test.plenty(e, p), "nothing of it moves")
-			for i := range int64(30) {
-				add(140+i, "other")
-			}
-			require.False(t, test.plenty(e, p), "there is room for 30 more")
-			add(170, "other")
-			require.True(t, test.plenty(e, p))
-		})
-	}
-}
-
-// What is parked, and what waits behind it, may wait for long.
-func TestWhatIsParkedIsNotPlenty(t *testing.T) {
-	e := engine.New[int](1, 1, engine.Limits{Records: 10, Bytes: 1000, Span: 1000}, engine.NewBudget(1000, 10_000))
-	p := e.Assign(0)
-	for i := range 8 {
-		e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: int64(i), Size: 2, Key: "k", Keyed: true}})
-	}
-	require.True(t, e.Plenty(p))
-	it := e.Next()
-	e.Park(it)
-	require.False(t, e.Plenty(p))
-	e.Unpark(it)
-	require.True(t, e.Plenty(p))
-}
-
-// What another engine of the bus holds, such as one that is paused, is no reason to wait.
-func TestPlentyIsOfItsOwn(t *testing.T) {
+// What another engine of the bus holds, such as one that is paused, takes nothing of it.
+func TestRoomOnBusIsOfItsOwn(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)
 	wide := engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}
 	greedy, modest := engine.New[int](1, 1, wide, budget), engine.New[int](1, 1, wide, budget)
-	require.True(t, greedy.PlentyOnBus(filled(greedy, 290)))
-	require.False(t, modest.PlentyOnBus(filled(modest, engine.Share)))
+	filled(greedy, 290)
+	require.Equal(t, 300, modest.RoomOnBus(filled(modest, engine.Share)))
 }
