@@ -66,6 +66,10 @@ const (
 	patience = 5 * time.Minute  // for everything to be done after the healing; then somebody is stuck
 )
 
+// leftClosing is what the client of a member takes at most to end that was left closing while it joined: it tries again where the cluster is no more. Time
+// stands still when the test is over.
+const leftClosing = 5 * time.Minute
+
 func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus)) *simulation {
 	s := &simulation{
 		T: t, script: script, prepare: prepare, events: map[string]sim.Event{}, members: map[int]*member{}, places: map[int]*member{},
@@ -87,7 +91,10 @@ func newSimulation(t *testing.T, script sim.Script, prepare func(*eventbus.Bus))
 		}),
 	)
 	require.NoError(t, err)
-	t.Cleanup(s.cluster.Close)
+	t.Cleanup(func() {
+		s.cluster.Close()
+		time.Sleep(leftClosing)
+	})
 	require.NoError(t, s.cluster.CreateTopic(jobsParked, int32(script.Partitions), map[string]string{"cleanup.policy": "compact"}))
 	t.Cleanup(s.abandon)
 	keepEpochs(s.cluster)
