@@ -128,8 +128,8 @@ const (
 	pollTimeout    = 5 * time.Second // a poll returns at least so often, as a sign of life
 	fetchMaxWait   = 500 * time.Millisecond
 	letWorkTurn    = time.Millisecond
-	letWorkTurns   = 100
 	letWorkSure    = 10 * letWorkTurn // what was done in less says little
+	letWorkMost    = 100 * letWorkTurn
 	commitInterval = time.Second
 	drainGrace     = time.Second // what a handler gets to return after its ctx is cancelled
 	failFastAfter  = 3 * time.Second
@@ -382,18 +382,22 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 // nothing else comes, the one that is under way takes all of its FetchMaxWait. Who does not get through what there is after a pause in that time loses
 // nothing by one. And what waits in memory for long has left the processor's caches by the time it is handled.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
-	began, before := time.Now(), 0
-	for turn := range letWorkTurns {
+	began := time.Now()
+	since, before := began, -1 // of the rate
+	for {
 		moving, half := c.plenty(taken)
-		if half == 0 {
+		now := time.Now()
+		measured := now.Sub(since)
+		switch {
+		case half == 0 || now.Sub(began) >= letWorkMost:
 			return
-		}
-		if turn == 0 {
+		case before < 0:
 			before = moving
-		}
-		waited := time.Since(began)
-		if waited >= letWorkSure && fetchMaxWait*time.Duration(before-moving) < waited*time.Duration(half) {
-			return
+		case measured >= letWorkSure:
+			if fetchMaxWait*time.Duration(before-moving) < measured*time.Duration(half) {
+				return
+			}
+			since, before = now, moving
 		}
 		if !sleep(ctx, letWorkTurn) {
 			return
@@ -402,7 +406,7 @@ func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 }
 
 // plenty says how much is moving, and where that is plenty and there is nothing else for the poll loop to do, how much is when a pause is over; else 0.
-// The bus has plenty for all; a partition does where next to nothing moves in those that have less: else these are to be fetched, and it may be paused
+// The bus may have plenty; a partition does where next to nothing moves in those that have less: else these are to be fetched, and it may be paused
 // meanwhile.
 func (c *consumer) plenty(taken []*assignment) (moving, half int) {
 	c.mu.Lock()
@@ -411,36 +415,38 @@ func (c *consumer) plenty(taken []*assignment) (moving, half int) {
 		return 0, 0
 	}
 	moving = c.engine.Moving()
+	busy := 4*(c.engine.Running()+c.engine.Waiting()) >= 3*c.sub.Concurrency
 	for _, a := range taken {
 		if a.paused != "" {
 			continue
 		}
-		if room := c.engine.RoomOnBus(a.part); c.isPlenty(moving, room) {
+		if room := c.engine.RoomOnBus(a.part); c.isPlenty(moving, room, busy) {
 			return moving, room / 2
 		}
-		if room := c.engine.Room(a.part); c.isPlenty(a.part.Moving(), room) {
-			half = room / 2
+		if room := c.engine.Room(a.part); c.isPlenty(a.part.Moving(), room, busy) {
+			half = max(half, room/2)
 		}
 	}
-	if half > 0 && 10*c.plentifulLocked() <= 9*moving {
+	if half > 0 && 10*c.plentifulLocked(busy) <= 9*moving {
 		return moving, 0
 	}
 	return moving, half
 }
 
-// isPlenty says whether so much is moving that it is enough for a while: for handlers of which most have something to do, or else a half of the room.
-func (c *consumer) isPlenty(moving, room int) bool {
+// isPlenty says whether so much is moving that it is enough for a while: half of the room, or an eighth, and four events a handler, where most handlers are
+// busy: they have something to do.
+func (c *consumer) isPlenty(moving, room int, busy bool) bool {
 	enough := room / 2
-	if busy := c.engine.Running() + c.engine.Waiting(); 4*busy >= 3*c.sub.Concurrency {
+	if busy {
 		enough = min(max(room/8, 4*c.sub.Concurrency), enough)
 	}
 	return room > 0 && moving > enough
 }
 
 // plentifulLocked is how much moves in partitions that have plenty.
-func (c *consumer) plentifulLocked() (n int) {
+func (c *consumer) plentifulLocked(busy bool) (n int) {
 	for _, a := range c.assigned {
-		if moving := a.part.Moving(); c.isPlenty(moving, c.engine.Room(a.part)) {
+		if moving := a.part.Moving(); moving > 0 && c.isPlenty(moving, c.engine.Room(a.part), busy) {
 			n += moving
 		}
 	}

@@ -2,8 +2,8 @@ package engine
 
 import "sync/atomic"
 
-// Limits bound what a partition holds. Fetching pauses at any of them, and goes on when there is room for as much again as is moving: at half, where nothing
-// waits for another try.
+// Limits bound what a partition holds. Fetching pauses at any of them, and goes on when there is room for as much again as is moving: with records and bytes, at
+// half, where nothing waits for another try.
 type Limits struct {
 	Records int   // taken and not done
 	Bytes   int   // of them
