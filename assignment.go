@@ -228,8 +228,22 @@ func recordBytes(r *kgo.Record) int {
 	return n
 }
 
-// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands.
+// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands. Where the bus has room again, all who wait for that go on at once:
+// who asks first would fill it again.
 func (c *consumer) fetchingLocked(a *assignment) {
+	was := a.paused
+	c.fetchLocked(a)
+	if was != engine.FullBus || a.paused == was {
+		return
+	}
+	for _, other := range c.assigned {
+		if other.paused == was {
+			c.fetchLocked(other)
+		}
+	}
+}
+
+func (c *consumer) fetchLocked(a *assignment) {
 	if a.source != nil || a.part.Stopped() { // the client has none of it, or it has it for another assignment by now
 		return
 	}

@@ -73,6 +73,7 @@ type consumer struct {
 	draining  bool      // no assignment starts any more
 	leaving   bool      // nothing runs any more, and the last commits are made
 	polled    time.Time // when a poll last returned
+	pace      throughput
 	troubles  map[string]trouble
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives

@@ -116,15 +116,16 @@ func TestAKeyDoesNotRunBesideAHandlerLeftBehind(t *testing.T) {
 	})
 }
 
-// What one group lets go of the bus's budget is another's to use, at once and not at its next event.
+// What one group lets go of the bus's budget is another's to use, at once and not at its next event. That has its share, and more, parked.
 func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
 	inWorld(t, func(w *world) {
+		const parked, others = 1600, 300
 		other := eventbus.NewTopic("acme.other", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
-		bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = 400 })
-		for i := range 150 {
+		bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = parked + others - 50 })
+		for i := range parked {
 			require.NoError(t, bus.Publish(context.Background(), w.order("o", i)))
 		}
-		for i := range 300 {
+		for i := range others {
 			require.NoError(t, bus.Publish(context.Background(), other.New(order{ID: "o", Number: i})))
 		}
 		hold := make(chan struct{})
@@ -138,7 +139,7 @@ func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
 				return nil
 			}, nil)}
 		})
-		w.until("one key waits, with the others behind it", func() bool { return bus.Metrics().InFlight == 150 })
+		w.until("one key waits, with the others behind it", func() bool { return bus.Metrics().InFlight == parked })
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
 		go func() {
@@ -147,14 +148,14 @@ func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
 				return nil
 			}, nil)}})
 		}()
-		w.until("the budget is used up", func() bool { return bus.Metrics().InFlight == 450 })
+		w.until("the budget is used up", func() bool { return bus.Metrics().InFlight == parked+others })
 		require.NoError(t, bus.Publish(context.Background(), w.order("p", 1)))
 		w.until("it is handled on top, and then the partition is paused", func() bool { return len(seen.all()) == 1 && bus.Metrics().Paused == 2 })
 		require.NoError(t, bus.Publish(context.Background(), w.order("p", 2)))
 		time.Sleep(5 * time.Second)
 		require.Len(t, seen.all(), 1)
 		close(hold)
-		w.until("the other group is through", func() bool { return bus.Metrics().InFlight <= 152 })
+		w.until("the other group is through", func() bool { return bus.Metrics().InFlight <= parked+2 })
 		w.until("the other key is handled", func() bool { return len(seen.all()) == 2 })
 		cancel()
 		require.NoError(t, <-ended)

@@ -562,6 +562,67 @@ func TestOtherKeysHaveTheRoomThatAParkedOneLeaves(t *testing.T) {
 	}
 }
 
+// Where another partition has the bus full, healthy keys beside a parked one have their share, however much waits behind that; and where this is more
+// than a share in bytes, their turn when there is room again.
+func TestHealthyKeysBesideAParkedOneGoOnWhileTheBusIsFull(t *testing.T) {
+	for name, test := range map[string]struct {
+		parked int
+		most   time.Duration
+	}{
+		"a hundred are parked":       {101, 2 * time.Second},
+		"a share's bytes are parked": {1500, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				const busy, healthy, n = 0, 1, 30_000
+				bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = 4500 })
+				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+				put := func(partition int32, key string, i int) {
+					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: partition, Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
+				}
+				for i := range test.parked {
+					put(healthy, "parked", i)
+				}
+				require.NoError(t, cl.Flush(context.Background()))
+				var mu sync.Mutex
+				sent, handled, worst := map[int]time.Time{}, 0, time.Duration(0)
+				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+					switch {
+					case e.Payload.ID == "parked":
+						return eventbus.RetryAfter(errors.New("no"), time.Hour)
+					case strings.HasPrefix(e.Payload.ID, "healthy"):
+						mu.Lock()
+						handled, worst = handled+1, max(worst, time.Since(sent[e.Payload.Number]))
+						mu.Unlock()
+					}
+					time.Sleep(100 * time.Millisecond)
+					return nil
+				}, nil, nil)
+				w.until("it is parked", func() bool { return bus.Metrics().ParkedKeys == 1 })
+				for i := range n {
+					put(busy, fmt.Sprint("busy", i%500), i)
+				}
+				require.NoError(t, cl.Flush(context.Background()))
+				for i := range 300 {
+					mu.Lock()
+					sent[i] = time.Now()
+					mu.Unlock()
+					put(healthy, fmt.Sprint("healthy", i), i)
+					time.Sleep(100 * time.Millisecond)
+				}
+				w.until("the healthy ones are handled", func() bool {
+					mu.Lock()
+					defer mu.Unlock()
+					return handled == len(sent)
+				})
+				t.Logf("at most %v later", worst)
+				require.Less(t, worst, test.most)
+				require.Less(t, bus.Metrics().MessagesConsumed, int64(n), "the busy one goes on")
+			}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		})
+	}
+}
+
 // Events of other keys go on behind a parked one up to the span, and go on when it is through.
 func TestTheSpanIsBounded(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -586,71 +647,6 @@ func TestTheSpanIsBounded(t *testing.T) {
 		close(hold)
 		w.until("all handled", func() bool { return w.committed() == 10_000 })
 	})
-}
-
-// Handlers that keep up with what is fetched never see their partition paused: it would be fetched on only when the fetch of all others is over, which
-// takes FetchMaxWait where nothing comes of those, as of the retry topic.
-func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
-	const n, keys = 60_000, 1000
-	for name, test := range map[string]struct {
-		concurrency int
-		most        time.Duration
-	}{
-		"64 at once, 1 ms each, take 938 ms":         {64, 1200 * time.Millisecond},
-		"all keys at once, of which none waits then": {keys, 300 * time.Millisecond},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(w *world) {
-				bus := w.bus(nil)
-				w.ordered(bus, n, keys)
-				var begun, done atomic.Int32
-				var first, last time.Time
-				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
-					if begun.Add(1) == 1 {
-						first = time.Now()
-					}
-					time.Sleep(time.Millisecond)
-					if done.Add(1) == n {
-						last = time.Now()
-					}
-					return nil
-				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
-				w.until("all handled", func() bool { return w.committed() == n })
-				require.Less(t, last.Sub(first), test.most)
-			}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
-		})
-	}
-}
-
-// A partition that has plenty is waited for only where the others have next to nothing to do.
-func TestAPartitionThatHasPlentyHoldsUpNoOther(t *testing.T) {
-	inWorld(t, func(w *world) {
-		bus := w.bus(nil)
-		const n, slow, quick = 60_000, 0, 1
-		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
-		for i := range n {
-			for partition, keys := range []int{slow: 100, quick: 500} {
-				key := fmt.Sprintf("%d-%d", partition, i%keys)
-				cl.Produce(context.Background(), &kgo.Record{
-					Topic: orders, Partition: int32(partition), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i)),
-				}, nil)
-			}
-		}
-		require.NoError(t, cl.Flush(context.Background()))
-		var begin sync.Once
-		var first time.Time
-		var done atomic.Int32
-		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
-			begin.Do(func() { first = time.Now() })
-			time.Sleep(time.Millisecond)
-			if strings.HasPrefix(e.Payload.ID, fmt.Sprint(quick)) {
-				done.Add(1)
-			}
-			return nil
-		}, nil, func(s *eventbus.Subscription) { s.Concurrency = 1000 })
-		w.until("those of the quick one are handled", func() bool { return done.Load() == n })
-		require.Less(t, time.Since(first), 400*time.Millisecond, "500 keys at once take 120 ms")
-	}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 }
 
 // Quick events are taken several at once. One that is not holds up none of those that were taken with it, and what came before it counts.

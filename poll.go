@@ -17,6 +17,8 @@ const (
 	letWorkTurn  = time.Millisecond
 	letWorkSure  = 10 * letWorkTurn // what was done in less says little
 	letWorkMost  = 100 * letWorkTurn
+
+	letOthersWait = fetchMaxWait / 2 // for what the client has fetched
 )
 
 // poll fetches and hands out until ctx ends.
@@ -69,40 +71,63 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 	return taken
 }
 
-// letWork waits before the next poll while there is plenty of what was just taken and it is handled quickly, but not for long: others are fetched too.
-// Without that, handlers that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while
-// nothing else comes, the one that is under way takes all of its FetchMaxWait. Who does not get through what there is after a pause in that time loses
-// nothing by one. And what waits in memory for long has left the processor's caches by the time it is handled.
+// letWork waits before the next poll while there is plenty of what was just taken and it is handled quickly, for letWorkMost at most. Without that, handlers
+// that are quick would have partitions paused again and again. The client asks for what goes on only in its next fetch, and while nothing else comes, the one
+// that is under way takes all of its FetchMaxWait. Who does not get through all that there is room for in that time loses nothing by a pause. And what waits
+// in memory for long has left the processor's caches by the time it is handled.
+//
+// The price is others': as long as the client has records that are not polled, it asks that broker for nothing else. So it waits only where all of them
+// are through within letOthersWait.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
-	began := time.Now()
-	since, before := began, -1 // of the rate
-	for {
-		moving, half := c.plenty(taken)
-		now := time.Now()
-		measured := now.Sub(since)
-		switch {
-		case half == 0 || now.Sub(began) >= letWorkMost:
-			return
-		case before < 0:
-			before = moving
-		case measured >= letWorkSure:
-			if fetchMaxWait*time.Duration(before-moving) < measured*time.Duration(half) {
-				return
-			}
-			since, before = now, moving
-		}
-		if !sleep(ctx, letWorkTurn) {
+	for began := time.Now(); time.Since(began) < letWorkMost; {
+		if !c.mayWait(taken) || !sleep(ctx, letWorkTurn) {
 			return
 		}
 	}
 }
 
-// plenty says how much is moving, and where that is plenty and there is nothing else for the poll loop to do, how much is when a pause is over; else 0.
-// The bus may have plenty; a partition does where next to nothing moves in those that have less: else these are to be fetched, and it may be paused
-// meanwhile.
-func (c *consumer) plenty(taken []*assignment) (moving, half int) {
+func (c *consumer) mayWait(taken []*assignment) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	moving, room := c.plentyLocked(taken)
+	if room == 0 {
+		c.pace = throughput{} // handlers may get nothing to do before the next look
+		return false
+	}
+	c.pace.look(c.engine.Over())
+	if !c.pace.known() {
+		return true
+	}
+	return c.pace.within(fetchMaxWait) >= int64(room) && c.pace.within(letOthersWait) >= int64(moving)+c.client.BufferedFetchRecords()
+}
+
+// throughput is how fast events are over, as long as there is plenty of them. Zero: not known.
+type throughput struct {
+	since time.Time
+	over  int64         // until then
+	n     int64         // of them in the time before
+	took  time.Duration // that time
+}
+
+// look takes how many are over by now. What was done in less than letWorkSure says little, and so does what was done in a long time, in which nobody has looked.
+func (t *throughput) look(over int64) {
+	now := time.Now()
+	switch took := now.Sub(t.since); {
+	case took > letWorkMost:
+		*t = throughput{since: now, over: over}
+	case took >= letWorkSure:
+		*t = throughput{since: now, over: over, n: over - t.over, took: took}
+	}
+}
+
+func (t *throughput) known() bool { return t.took > 0 }
+
+// within is how many are over in d.
+func (t *throughput) within(d time.Duration) int64 { return t.n * int64(d) / int64(t.took) }
+
+// plentyLocked says how much is moving, and where that is plenty and there is nothing else for the poll loop to do, how much may; else 0. The bus may have
+// plenty; a partition does where next to nothing moves in those that have less: else these need what comes next.
+func (c *consumer) plentyLocked(taken []*assignment) (moving, room int) {
 	if c.txn != nil && (c.txn.due || c.txn.wake) {
 		return 0, 0
 	}
@@ -111,17 +136,17 @@ func (c *consumer) plenty(taken []*assignment) (moving, half int) {
 		if a.paused != "" {
 			continue
 		}
-		if room := c.engine.RoomOnBus(a.part); c.isPlentyLocked(moving, room) {
-			return moving, room / 2
+		if all := c.engine.RoomOnBus(a.part); c.isPlentyLocked(moving, all) {
+			return moving, all
 		}
-		if room := c.engine.Room(a.part); c.isPlentyLocked(a.part.Moving(), room) {
-			half = max(half, room/2)
+		if own := c.engine.Room(a.part); c.isPlentyLocked(a.part.Moving(), own) {
+			room = max(room, own)
 		}
 	}
-	if half > 0 && 10*c.plentifulLocked() <= 9*moving {
+	if room > 0 && 10*c.plentifulLocked() <= 9*moving {
 		return moving, 0
 	}
-	return moving, half
+	return moving, room
 }
 
 // isPlentyLocked says whether so much is moving that it is enough for a while: half of the room, or an eighth, and four events a handler, where most

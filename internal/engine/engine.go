@@ -15,6 +15,7 @@ type Engine[T any] struct {
 	limits Limits
 	budget *Budget
 	holds  amount // of the budget
+	over   int64
 	bug    Bug
 }
 
@@ -228,6 +229,7 @@ func (e *Engine[T]) leave(it *Item[T]) bool {
 func (e *Engine[T]) forget(it *Item[T]) {
 	it.part.remove(it)
 	it.is(over)
+	e.over++
 	e.hold(-1, -it.Size)
 }
 
@@ -268,6 +270,9 @@ func (e *Engine[T]) Behind(it *Item[T]) int {
 	}
 	return it.lane.Len() - 1
 }
+
+// Over is how many items were done or abandoned so far.
+func (e *Engine[T]) Over() int64 { return e.over }
 
 // Running is how many items run, over all partitions.
 func (e *Engine[T]) Running() int { return e.slots.Used() }

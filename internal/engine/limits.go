@@ -32,11 +32,15 @@ func (b *Budget) Records() int64 { return b.records.Load() }
 // Bytes is how many bytes are held now.
 func (b *Budget) Bytes() int64 { return b.bytes.Load() }
 
-// Share and ShareBytes are what a partition may have whatever the others hold: none can starve it.
+// Share and ShareBytes are what a partition may have whatever the others hold: so many that move, so that what is parked does not starve its healthy keys,
+// and so many bytes in all.
 const (
 	Share      = 100
 	ShareBytes = 1 << 20
 )
+
+// FullBus is why a partition is full where it is others that may have made room.
+const FullBus = "in flight on the bus"
 
 // Full is why a partition must not be fetched now, "" if it may be. paused says whether it is paused already: then it is full until there is room for as
 // much again as is moving. What waits for another try, or behind it, is left out of that: nothing may come of it for an hour, and the others would wait.
@@ -58,7 +62,7 @@ func (e *Engine[T]) Full(p *Partition[T], paused bool) string {
 		return "span"
 	case p.hasShare() && (full(e.budget.records.Load(), int64(all.records), e.budget.maxRecords) ||
 		full(e.budget.bytes.Load(), int64(all.bytes), e.budget.maxBytes)):
-		return "in flight on the bus"
+		return FullBus
 	}
 	return ""
 }
@@ -122,4 +126,4 @@ func (p *Partition[T]) movingNow() amount { return p.holds().of(p.moving) }
 func (e *Engine[T]) movingNow() amount { return e.holds.of(e.Moving()) }
 
 // hasShare says whether a partition has what it may have whatever the others hold.
-func (p *Partition[T]) hasShare() bool { return p.Queued() >= Share || p.bytes >= ShareBytes }
+func (p *Partition[T]) hasShare() bool { return p.moving >= Share || p.bytes >= ShareBytes }

@@ -132,6 +132,25 @@ func TestWhatIsParkedLeavesTheRest(t *testing.T) {
 	}
 }
 
+// What is parked takes nothing of a partition's share of records: its healthy keys have that, while others have the bus full.
+func TestAShareIsOfWhatMoves(t *testing.T) {
+	e := engine.New[int](1, 1, engine.Limits{Records: 1000, Bytes: 10_000, Span: 1000}, engine.NewBudget(300, 10_000))
+	p, offset := e.Assign(0), int64(0)
+	add := func(n int, key string) {
+		for range n {
+			e.Add(p, &engine.Item[int]{Record: engine.Record{Offset: offset, Size: 2, Key: key, Keyed: true}})
+			offset++
+		}
+	}
+	add(engine.Share, "parked")
+	e.Park(e.Next())
+	filled(e, 300)
+	add(engine.Share-1, "healthy")
+	require.Empty(t, e.Full(p, true))
+	add(1, "healthy")
+	require.Equal(t, "in flight on the bus", e.Full(p, true))
+}
+
 // All engines of a bus share a budget, but none of their partitions is left without a share.
 func TestBudgetIsSharedByEngines(t *testing.T) {
 	budget := engine.NewBudget(300, 10_000)
@@ -161,10 +180,10 @@ func TestRoom(t *testing.T) {
 		"nothing is parked":                  {limits, roomy, 0, 200, 300, 2000},
 		"some are":                           {limits, roomy, 140, 100, 160, 1860},
 		"all are":                            {limits, roomy, 140, 0, 0, 0},
-		"more than is allowed are":           {limits, roomy, 301, 10, 1, 1699},
-		"by bytes of the partition":          {engine.Limits{Records: 1000, Bytes: 400, Span: 1000}, roomy, 140, 30, 60, 1860},
-		"by records of the bus":              {wide, engine.NewBudget(200, 10_000), 140, 30, 860, 60},
-		"by bytes of the bus":                {wide, engine.NewBudget(1000, 400), 140, 30, 860, 60},
+		"more than is allowed are":           {limits, roomy, 301, 100, 1, 1699},
+		"by bytes of the partition":          {engine.Limits{Records: 1000, Bytes: 400, Span: 1000}, roomy, 140, 100, 60, 1860},
+		"by records of the bus":              {wide, engine.NewBudget(200, 10_000), 140, 100, 860, 60},
+		"by bytes of the bus":                {wide, engine.NewBudget(1000, 400), 140, 100, 860, 60},
 		"no more than a share of a full bus": {wide, engine.NewBudget(10, 10), 0, engine.Share - 1, 1000, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

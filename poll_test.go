@@ -1,0 +1,142 @@
+package eventbus_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus"
+)
+
+// Handlers that keep up with what is fetched never see their partition paused: it would be fetched on only when the fetch of all others is over, which
+// takes FetchMaxWait where nothing comes of those, as of the retry topic.
+func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
+	const n, keys = 60_000, 1000
+	for name, test := range map[string]struct {
+		concurrency int
+		most        time.Duration
+	}{
+		"64 at once, 1 ms each, take 938 ms":         {64, 1200 * time.Millisecond},
+		"all keys at once, of which none waits then": {keys, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(nil)
+				w.ordered(bus, n, keys)
+				var begun, done atomic.Int32
+				var first, last time.Time
+				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+					if begun.Add(1) == 1 {
+						first = time.Now()
+					}
+					time.Sleep(time.Millisecond)
+					if done.Add(1) == n {
+						last = time.Now()
+					}
+					return nil
+				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
+				w.until("all handled", func() bool { return w.committed() == n })
+				require.Less(t, last.Sub(first), test.most)
+			}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		})
+	}
+}
+
+// A partition that has plenty is waited for only where the others have next to nothing to do.
+func TestAPartitionThatHasPlentyHoldsUpNoOther(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bus := w.bus(nil)
+		const n, slow, quick = 60_000, 0, 1
+		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+		for i := range n {
+			for partition, keys := range []int{slow: 100, quick: 500} {
+				key := fmt.Sprintf("%d-%d", partition, i%keys)
+				cl.Produce(context.Background(), &kgo.Record{
+					Topic: orders, Partition: int32(partition), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i)),
+				}, nil)
+			}
+		}
+		require.NoError(t, cl.Flush(context.Background()))
+		var begin sync.Once
+		var first time.Time
+		var done atomic.Int32
+		w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+			begin.Do(func() { first = time.Now() })
+			time.Sleep(time.Millisecond)
+			if strings.HasPrefix(e.Payload.ID, fmt.Sprint(quick)) {
+				done.Add(1)
+			}
+			return nil
+		}, nil, func(s *eventbus.Subscription) { s.Concurrency = 1000 })
+		w.until("those of the quick one are handled", func() bool { return done.Load() == n })
+		require.Less(t, time.Since(first), 400*time.Millisecond, "500 keys at once take 120 ms")
+	}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+}
+
+// A backlog is read ahead of its handlers, and the client asks a broker for nothing else before that is polled. What comes to other partitions meanwhile
+// does not wait for all of it.
+func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
+	const n, idle, backlog = 120_000, 0, 1
+	for name, test := range map[string]struct {
+		codec       kgo.CompressionCodec
+		concurrency int
+		work, most  time.Duration
+	}{
+		"64 at once":                            {kgo.NoCompression(), 64, 4 * time.Millisecond, 100 * time.Millisecond},
+		"64 at once, of compressed ones":        {kgo.GzipCompression(), 64, 4 * time.Millisecond, 100 * time.Millisecond},
+		"quick ones, of compressed ones":        {kgo.GzipCompression(), 60, time.Millisecond, 100 * time.Millisecond},
+		"those that are too quick to be paused": {kgo.GzipCompression(), 200, time.Millisecond, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(nil)
+				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n), kgo.ProducerBatchCompression(test.codec))
+				put := func(partition int32, key string, i int) {
+					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: partition, Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
+				}
+				for i := range n {
+					put(backlog, fmt.Sprint("backlog", i%500), i)
+				}
+				require.NoError(t, cl.Flush(context.Background()))
+				var mu sync.Mutex
+				sent, handled, worst := map[int]time.Time{}, 0, time.Duration(0)
+				var done atomic.Int32
+				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
+					if strings.HasPrefix(e.Payload.ID, "idle") {
+						mu.Lock()
+						handled, worst = handled+1, max(worst, time.Since(sent[e.Payload.Number]))
+						mu.Unlock()
+						return nil
+					}
+					time.Sleep(test.work)
+					done.Add(1)
+					return nil
+				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
+				w.until("it has begun", func() bool { return done.Load() > 0 })
+				for i := 0; done.Load() < n*3/4; i++ {
+					mu.Lock()
+					sent[i] = time.Now()
+					mu.Unlock()
+					put(idle, fmt.Sprint("idle", i), i)
+					time.Sleep(20 * time.Millisecond)
+				}
+				w.until("all that came to the other partition is handled", func() bool {
+					mu.Lock()
+					defer mu.Unlock()
+					return handled == len(sent)
+				})
+				t.Logf("%d events, at most %v later", handled, worst)
+				require.Greater(t, handled, 10)
+				require.LessOrEqual(t, worst, test.most)
+			}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		})
+	}
+}
