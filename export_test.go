@@ -88,6 +88,9 @@ func DeliveryForTest(t AnyTopic, retry bool, r *kgo.Record) (Delivery, *kgo.Reco
 	return task.delivery(1), f.record(r, task.origin(), DeadLetterTopic(t.Name(), "group"), c.group, 0)
 }
 
+// AdmitForTest returns what takes a fetched record, as a consumer does.
+func AdmitForTest() func(*kgo.Record) *task { return (&assignment{route: &route{}}).admit }
+
 // SendBackForTest is the record that a redrive makes of a dead letter.
 func SendBackForTest(r *kgo.Record, topic, group string) *kgo.Record {
 	return newLetter(r, nil).again(topic, group)

@@ -17,8 +17,6 @@ const (
 	letWorkTurn  = time.Millisecond
 	letWorkSure  = 10 * letWorkTurn // what was done in less says little
 	letWorkMost  = 100 * letWorkTurn
-
-	letOthersWait = fetchMaxWait / 2 // for what the client has fetched
 )
 
 // poll fetches and hands out until ctx ends.
@@ -77,7 +75,7 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 // in memory for long has left the processor's caches by the time it is handled.
 //
 // The price is others': as long as the client has records that are not polled, it asks that broker for nothing else. So it waits only where all of them
-// are through within letOthersWait.
+// are through in that time too.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 	for began := time.Now(); time.Since(began) < letWorkMost; {
 		if !c.mayWait(taken) || !sleep(ctx, letWorkTurn) {
@@ -98,7 +96,7 @@ func (c *consumer) mayWait(taken []*assignment) bool {
 	if !c.pace.known() {
 		return true
 	}
-	return c.pace.within(fetchMaxWait) >= int64(room) && c.pace.within(letOthersWait) >= int64(moving)+c.client.BufferedFetchRecords()
+	return c.pace.within(fetchMaxWait) >= max(int64(room), int64(moving)+c.client.BufferedFetchRecords())
 }
 
 // throughput is how fast events are over, as long as there is plenty of them. Zero: not known.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/dreamscape/eventbus"
 )
@@ -160,6 +161,14 @@ func TestEncodeAllocates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}), 1.0)
+}
+
+// What a consumer allocates of its own for an event: its task, its bytes, which must not keep their batch, and its key as the name of a lane.
+func TestTakingAnEventAllocates(t *testing.T) {
+	key, value, err := eventbus.EncodeForTest(booking())
+	require.NoError(t, err)
+	r, admit := &kgo.Record{Key: key, Value: value}, eventbus.AdmitForTest()
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() { admit(r) }), 3.0)
 }
 
 // An outbox may add to the key and the value that it was given.

@@ -23,6 +23,8 @@ var targets = []target{
 	{what: "publish awaited, 1 goroutine: p50", beside: "franz-go", want: 1.05, most: true, of: ratio("awaited-1", "franz-go", p50)},
 	{what: "publish awaited, 64 goroutines: events/s", beside: "sarama", want: 1, of: ratio("awaited-64", "sarama", result.rate)},
 	{what: "publish awaited, 64 goroutines: p99", beside: "sarama", want: 1, most: true, of: ratio("awaited-64", "sarama", p99)},
+	{what: "publish awaited, 64 goroutines: events/s", beside: "sarama, not idempotent", want: 1, of: ratio("awaited-64", "sarama-plain", result.rate)},
+	{what: "publish awaited, 64 goroutines: p99", beside: "sarama, not idempotent", want: 1, most: true, of: ratio("awaited-64", "sarama-plain", p99)},
 	{what: "consume: events per CPU second", beside: "franz-go", want: 1.2, of: ratio("consume", "franz-go", result.perCPU)},
 	{what: "consume: CPU of the lanes, an event", beside: "a goroutine a partition, the same decoder", want: 0.8, most: true, unit: " µs", of: lanesCPU},
 	{what: "1 ms handler: events/s", beside: "Parallel Consumer", want: 4, of: ratio("handler", "parallel", result.rate)},
