@@ -228,12 +228,12 @@ func recordBytes(r *kgo.Record) int {
 	return n
 }
 
-// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands. Where the bus has room again, all who wait for that go on at once:
-// who asks first would fill it again.
+// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands. Where it finds the bus full, or not full any longer, the others
+// are judged at once too: each would bring what a poll brings before it noticed; and who asks first would fill what is free again.
 func (c *consumer) fetchingLocked(a *assignment) {
 	was := a.paused
 	c.fetchLocked(a)
-	if was != engine.FullBus || a.paused == was {
+	if (was == engine.FullBus) == (a.paused == engine.FullBus) {
 		return
 	}
 	for _, other := range c.assigned {
@@ -262,10 +262,26 @@ func (c *consumer) fetchLocked(a *assignment) {
 	}
 	parts := map[string][]int32{a.topic: {a.partition}}
 	if why != "" {
+		c.lessenLocked(a)
 		c.client.PauseFetchPartitions(parts)
 		return
 	}
 	c.client.ResumeFetchPartitions(parts)
+}
+
+// lessenLocked has less fetched at once, where a partition that is to be paused has no room for what was.
+func (c *consumer) lessenLocked(a *assignment) {
+	room := 0
+	switch a.paused {
+	case pausedByUser, pausedDownstream, pausedAhead:
+	case engine.FullBus:
+		room = c.engine.RoomOnBus(a.part)
+	default:
+		room = c.engine.Room(a.part)
+	}
+	if room > 0 {
+		c.appetite.lessen(c.client, room)
+	}
 }
 
 // Why a partition is paused, beside what engine.Full says.

@@ -37,8 +37,8 @@ type Config struct {
 	// 64 MiB.
 	MaxBufferedBytes int
 	// MaxInFlight bounds the records fetched and not done, of all subscriptions together. Fetching pauses at that many, and goes on as
-	// that of Subscription.MaxInFlight does, for all of a subscription's partitions at once. So that none starves, a partition may have 100 that wait for
-	// no other try, and up to 1 MiB in all, whatever the others have. Default: 100,000.
+	// that of Subscription.MaxInFlight does, for all partitions of a subscription that wait for it at once. So that none starves, a partition may have 100
+	// that wait for no other try, and up to 1 MiB in all, whatever the others have; a poll may bring 100 more. Default: 100,000.
 	MaxInFlight int
 	// MaxInFlightBytes bounds the memory that they take likewise: their bytes, 512 for each, and 64 for each header. Default: 64 MiB.
 	MaxInFlightBytes int

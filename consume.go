@@ -74,6 +74,7 @@ type consumer struct {
 	leaving   bool      // nothing runs any more, and the last commits are made
 	polled    time.Time // when a poll last returned
 	pace      throughput
+	appetite  appetite
 	troubles  map[string]trouble
 
 	// committing is held from the choice of offsets to the broker's answer, and while ownership ends: a commit that arrives
@@ -184,7 +185,9 @@ func (c *consumer) addRoute(n int, r Route) {
 }
 
 // OnNewClient is called before the client begins to join its group, and so before it calls back.
-func (c *consumer) OnNewClient(client *kgo.Client) { c.client = client }
+func (c *consumer) OnNewClient(client *kgo.Client) {
+	c.client, c.appetite = client, newAppetite(client)
+}
 
 var (
 	_ kgo.HookNewClient        = (*consumer)(nil)

@@ -121,7 +121,7 @@ func TestABudgetThatIsFreeAgainIsUsed(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const parked, others = 1600, 300
 		other := eventbus.NewTopic("acme.other", &eventbus.TopicOptions[order]{Key: func(o order) string { return o.ID }})
-		bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = parked + others - 50 })
+		bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = parked + others })
 		for i := range parked {
 			require.NoError(t, bus.Publish(context.Background(), w.order("o", i)))
 		}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/dreamscape/eventbus/internal/engine"
 )
 
 const (
@@ -28,7 +30,7 @@ func (c *consumer) poll(ctx context.Context) {
 		}
 		pctx, cancel := context.WithTimeout(ctx, timeout)
 		c.interruptBy(cancel)
-		fetches := c.client.PollRecords(pctx, pollRecords)
+		fetches := c.client.PollRecords(pctx, min(max(c.bus.budget.Free(), engine.Share), pollRecords))
 		cancel()
 		c.inflater.polled(fetches)
 		taken := c.dispatch(fetches)
@@ -75,7 +77,7 @@ func (c *consumer) dispatch(fetches kgo.Fetches) (taken []*assignment) {
 // in memory for long has left the processor's caches by the time it is handled.
 //
 // The price is others': as long as the client has records that are not polled, it asks that broker for nothing else. So it waits only where all of them
-// are through in that time too.
+// are through in that time too. How quickly events are handled is known after letWorkSure, for which it waits.
 func (c *consumer) letWork(ctx context.Context, taken []*assignment) {
 	for began := time.Now(); time.Since(began) < letWorkMost; {
 		if !c.mayWait(taken) || !sleep(ctx, letWorkTurn) {
@@ -89,7 +91,6 @@ func (c *consumer) mayWait(taken []*assignment) bool {
 	defer c.mu.Unlock()
 	moving, room := c.plentyLocked(taken)
 	if room == 0 {
-		c.pace = throughput{} // handlers may get nothing to do before the next look
 		return false
 	}
 	c.pace.look(c.engine.Over())

@@ -21,15 +21,17 @@ import (
 func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
 	const n, keys = 60_000, 1000
 	for name, test := range map[string]struct {
+		codec       kgo.CompressionCodec
 		concurrency int
 		most        time.Duration
 	}{
-		"64 at once, 1 ms each, take 938 ms":         {64, 1200 * time.Millisecond},
-		"all keys at once, of which none waits then": {keys, 300 * time.Millisecond},
+		"64 at once, 1 ms each, take 938 ms":         {kgo.NoCompression(), 64, 1200 * time.Millisecond},
+		"all keys at once, of which none waits then": {kgo.NoCompression(), keys, 300 * time.Millisecond},
+		"after a pause, less is fetched at once":     {kgo.GzipCompression(), 64, 1700 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				bus := w.bus(nil)
+				bus := w.bus(func(c *eventbus.Config) { c.Client = append(c.Client, kgo.ProducerBatchCompression(test.codec)) })
 				w.ordered(bus, n, keys)
 				var begun, done atomic.Int32
 				var first, last time.Time
@@ -44,6 +46,7 @@ func TestQuickHandlersAreNotHeldUpByPauses(t *testing.T) {
 					return nil
 				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
 				w.until("all handled", func() bool { return w.committed() == n })
+				t.Logf("in %v", last.Sub(first))
 				require.Less(t, last.Sub(first), test.most)
 			}, kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 		})
@@ -92,7 +95,7 @@ func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
 	}{
 		"64 at once":                            {kgo.NoCompression(), 64, 4 * time.Millisecond, 100 * time.Millisecond},
 		"64 at once, of compressed ones":        {kgo.GzipCompression(), 64, 4 * time.Millisecond, 100 * time.Millisecond},
-		"quick ones, of compressed ones":        {kgo.GzipCompression(), 60, time.Millisecond, 100 * time.Millisecond},
+		"quick ones, of compressed ones":        {kgo.GzipCompression(), 60, time.Millisecond, 800 * time.Millisecond},
 		"those that are too quick to be paused": {kgo.GzipCompression(), 200, time.Millisecond, 500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +124,7 @@ func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
 					return nil
 				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
 				w.until("it has begun", func() bool { return done.Load() > 0 })
-				for i := 0; done.Load() < n*3/4; i++ {
+				for i := 0; done.Load() < n*3/4 && w.took() < time.Minute; i++ {
 					mu.Lock()
 					sent[i] = time.Now()
 					mu.Unlock()
@@ -137,6 +140,35 @@ func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
 				require.Greater(t, handled, 10)
 				require.LessOrEqual(t, worst, test.most)
 			}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
+		})
+	}
+}
+
+// Many partitions fill the bus together, and have no more than their shares on top.
+func TestTheBusHoldsNoMoreThanItMayAndShares(t *testing.T) {
+	const n, partitions, limit, share = 100_000, 30, 5000, 100
+	for name, work := range map[string]time.Duration{"slow": 10 * time.Millisecond, "quick": time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = limit })
+				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+				for i := range n {
+					key := fmt.Sprint("k", i%6000)
+					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: int32(i % partitions), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
+				}
+				require.NoError(t, cl.Flush(context.Background()))
+				var done, most atomic.Int64
+				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
+					most.Store(max(most.Load(), bus.Metrics().InFlight))
+					time.Sleep(work)
+					done.Add(1)
+					return nil
+				}, nil, nil)
+				w.until("all handled", func() bool { return done.Load() == n })
+				t.Logf("at most %d in flight", most.Load())
+				require.Greater(t, most.Load(), int64(limit)/4)
+				require.LessOrEqual(t, most.Load(), int64(limit+2*partitions*share))
+			}, kfake.SeedTopics(partitions, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 		})
 	}
 }

@@ -32,6 +32,16 @@ func (b *Budget) Records() int64 { return b.records.Load() }
 // Bytes is how many bytes are held now.
 func (b *Budget) Bytes() int64 { return b.bytes.Load() }
 
+// Free is how many more records there is room for, if they are as large as those that are held.
+func (b *Budget) Free() int {
+	records, bytes := b.records.Load(), b.bytes.Load()
+	free := b.maxRecords - records
+	if records > 0 && bytes > 0 {
+		free = min(free, (b.maxBytes-bytes)*records/bytes)
+	}
+	return int(max(free, 0))
+}
+
 // Share and ShareBytes are what a partition may have whatever the others hold: so many that move, so that what is parked does not starve its healthy keys,
 // and so many bytes in all.
 const (
