@@ -228,12 +228,12 @@ func recordBytes(r *kgo.Record) int {
 	return n
 }
 
-// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands. Where it finds the bus full, or not full any longer, the others
-// are judged at once too: each would bring what a poll brings before it noticed; and who asks first would fill what is free again.
+// fetchingLocked pauses or resumes the fetching of a partition, as what it holds demands. Where it waits for the bus no longer, the others that do are judged
+// at once too: who asks first would fill what is free again.
 func (c *consumer) fetchingLocked(a *assignment) {
 	was := a.paused
 	c.fetchLocked(a)
-	if (was == engine.FullBus) == (a.paused == engine.FullBus) {
+	if was != engine.FullBus || a.paused == was {
 		return
 	}
 	for _, other := range c.assigned {
