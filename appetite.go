@@ -32,8 +32,8 @@ func (a *appetite) lessen(client *kgo.Client, room int) {
 	}
 }
 
-// recover doubles it when it has not been too much for a while.
-func (a *appetite) recover(client *kgo.Client) {
+// grow doubles it when it has not been too much for a while.
+func (a *appetite) grow(client *kgo.Client) {
 	if a.now < a.most && time.Since(a.changed) >= appetiteGrows {
 		a.set(client, min(2*a.now, a.most))
 	}

@@ -45,7 +45,7 @@ func (c *consumer) lookAtRoom() {
 	for _, a := range c.assigned {
 		c.fetchingLocked(a)
 	}
-	c.appetite.recover(c.client)
+	c.appetite.grow(c.client)
 }
 
 // maxMap is how many bytes of metadata a commit may have by the broker's default (offset.metadata.max.bytes).

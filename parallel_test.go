@@ -576,24 +576,18 @@ func TestHealthyKeysBesideAParkedOneGoOnWhileTheBusIsFull(t *testing.T) {
 			inWorld(t, func(w *world) {
 				const busy, healthy, n = 0, 1, 30_000
 				bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = 4500 })
-				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
-				put := func(partition int32, key string, i int) {
-					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: partition, Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
-				}
+				put, flush := w.placing(bus, 2*n)
 				for i := range test.parked {
 					put(healthy, "parked", i)
 				}
-				require.NoError(t, cl.Flush(context.Background()))
-				var mu sync.Mutex
-				sent, handled, worst := map[int]time.Time{}, 0, time.Duration(0)
+				flush()
+				var late delays
 				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
 					switch {
 					case e.Payload.ID == "parked":
 						return eventbus.RetryAfter(errors.New("no"), time.Hour)
 					case strings.HasPrefix(e.Payload.ID, "healthy"):
-						mu.Lock()
-						handled, worst = handled+1, max(worst, time.Since(sent[e.Payload.Number]))
-						mu.Unlock()
+						late.handles(e.Payload.Number)
 					}
 					time.Sleep(100 * time.Millisecond)
 					return nil
@@ -602,21 +596,15 @@ func TestHealthyKeysBesideAParkedOneGoOnWhileTheBusIsFull(t *testing.T) {
 				for i := range n {
 					put(busy, fmt.Sprint("busy", i%500), i)
 				}
-				require.NoError(t, cl.Flush(context.Background()))
+				flush()
 				for i := range 300 {
-					mu.Lock()
-					sent[i] = time.Now()
-					mu.Unlock()
+					late.sends(i)
 					put(healthy, fmt.Sprint("healthy", i), i)
 					time.Sleep(100 * time.Millisecond)
 				}
-				w.until("the healthy ones are handled", func() bool {
-					mu.Lock()
-					defer mu.Unlock()
-					return handled == len(sent)
-				})
-				t.Logf("at most %v later", worst)
-				require.Less(t, worst, test.most)
+				w.until("the healthy ones are handled", late.over)
+				t.Logf("at most %v later", late.worst)
+				require.Less(t, late.worst, test.most)
 				require.Less(t, bus.Metrics().MessagesConsumed, int64(n), "the busy one goes on")
 			}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 		})

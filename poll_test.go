@@ -58,16 +58,13 @@ func TestAPartitionThatHasPlentyHoldsUpNoOther(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bus := w.bus(nil)
 		const n, slow, quick = 60_000, 0, 1
-		cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+		put, flush := w.placing(bus, 2*n)
 		for i := range n {
 			for partition, keys := range []int{slow: 100, quick: 500} {
-				key := fmt.Sprintf("%d-%d", partition, i%keys)
-				cl.Produce(context.Background(), &kgo.Record{
-					Topic: orders, Partition: int32(partition), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i)),
-				}, nil)
+				put(int32(partition), fmt.Sprintf("%d-%d", partition, i%keys), i)
 			}
 		}
-		require.NoError(t, cl.Flush(context.Background()))
+		flush()
 		var begin sync.Once
 		var first time.Time
 		var done atomic.Int32
@@ -101,22 +98,16 @@ func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				bus := w.bus(nil)
-				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n), kgo.ProducerBatchCompression(test.codec))
-				put := func(partition int32, key string, i int) {
-					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: partition, Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
-				}
+				put, flush := w.placing(bus, 2*n, kgo.ProducerBatchCompression(test.codec))
 				for i := range n {
 					put(backlog, fmt.Sprint("backlog", i%500), i)
 				}
-				require.NoError(t, cl.Flush(context.Background()))
-				var mu sync.Mutex
-				sent, handled, worst := map[int]time.Time{}, 0, time.Duration(0)
+				flush()
+				var late delays
 				var done atomic.Int32
 				w.run(bus, func(_ context.Context, e *eventbus.BaseEvent[order]) error {
 					if strings.HasPrefix(e.Payload.ID, "idle") {
-						mu.Lock()
-						handled, worst = handled+1, max(worst, time.Since(sent[e.Payload.Number]))
-						mu.Unlock()
+						late.handles(e.Payload.Number)
 						return nil
 					}
 					time.Sleep(test.work)
@@ -125,20 +116,14 @@ func TestABacklogHoldsUpNoOtherPartition(t *testing.T) {
 				}, nil, func(s *eventbus.Subscription) { s.Concurrency = test.concurrency })
 				w.until("it has begun", func() bool { return done.Load() > 0 })
 				for i := 0; done.Load() < n*3/4 && w.took() < time.Minute; i++ {
-					mu.Lock()
-					sent[i] = time.Now()
-					mu.Unlock()
+					late.sends(i)
 					put(idle, fmt.Sprint("idle", i), i)
 					time.Sleep(20 * time.Millisecond)
 				}
-				w.until("all that came to the other partition is handled", func() bool {
-					mu.Lock()
-					defer mu.Unlock()
-					return handled == len(sent)
-				})
-				t.Logf("%d events, at most %v later", handled, worst)
-				require.Greater(t, handled, 10)
-				require.LessOrEqual(t, worst, test.most)
+				w.until("all that came to the other partition is handled", late.over)
+				t.Logf("%d events, at most %v later", late.handled, late.worst)
+				require.Greater(t, late.handled, 10)
+				require.LessOrEqual(t, late.worst, test.most)
 			}, kfake.SeedTopics(2, orders), kfake.SeedTopics(1, eventbus.RetryTopic(orders, "group")))
 		})
 	}
@@ -151,12 +136,11 @@ func TestTheBusHoldsNoMoreThanItMayAndShares(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				bus := w.bus(func(c *eventbus.Config) { c.MaxInFlight = limit })
-				cl := w.raw(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*n))
+				put, flush := w.placing(bus, 2*n)
 				for i := range n {
-					key := fmt.Sprint("k", i%6000)
-					cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: int32(i % partitions), Key: []byte(key), Value: mustEncode(w, bus, w.order(key, i))}, nil)
+					put(int32(i%partitions), fmt.Sprint("k", i%6000), i)
 				}
-				require.NoError(t, cl.Flush(context.Background()))
+				flush()
 				var done, most atomic.Int64
 				w.run(bus, func(context.Context, *eventbus.BaseEvent[order]) error {
 					most.Store(max(most.Load(), bus.Metrics().InFlight))

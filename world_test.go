@@ -92,6 +92,45 @@ func (w *world) ordered(bus *eventbus.Bus, n, keys int) {
 	w.until("all published", func() bool { return w.held(orders) == int64(n) })
 }
 
+// placing returns what puts up to n orders of a key into a partition of acme.orders without waiting, and what waits until all are written.
+func (w *world) placing(bus *eventbus.Bus, n int, opts ...kgo.Opt) (put func(partition int32, key string, number int), flush func()) {
+	cl := w.raw(append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(n))...)
+	put = func(partition int32, key string, number int) {
+		cl.Produce(context.Background(), &kgo.Record{Topic: orders, Partition: partition, Key: []byte(key), Value: mustEncode(w, bus, w.order(key, number))}, nil)
+	}
+	return put, func() { require.NoError(w, cl.Flush(context.Background())) }
+}
+
+// delays are the times from sending orders to handling them, by their numbers.
+type delays struct {
+	mu      sync.Mutex
+	sent    map[int]time.Time
+	handled int
+	worst   time.Duration
+}
+
+// sends notes that an order is about to be sent.
+func (d *delays) sends(number int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sent == nil {
+		d.sent = map[int]time.Time{}
+	}
+	d.sent[number] = time.Now()
+}
+
+func (d *delays) handles(number int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.handled, d.worst = d.handled+1, max(d.worst, time.Since(d.sent[number]))
+}
+
+func (d *delays) over() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.handled == len(d.sent)
+}
+
 // took is the virtual time since the world began.
 func (w *world) took() time.Duration { return time.Since(w.start) }
 
